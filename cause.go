@@ -1,0 +1,88 @@
+package sluice
+
+import (
+	"fmt"
+	"strings"
+)
+
+// CauseCode names one reason why something a user asked for failed. The
+// values are the rows of docs/causes.md and are stable across versions.
+type CauseCode string
+
+// The causes that are told apart.
+const (
+	CauseYAMLSyntax       CauseCode = "YamlSyntax"
+	CauseUnknownProperty  CauseCode = "UnknownProperty"
+	CauseBadValue         CauseCode = "BadValue"
+	CauseFileMissing      CauseCode = "FileMissing"
+	CauseReference        CauseCode = "ReferenceNotFound"
+	CauseScriptSyntax     CauseCode = "ScriptSyntaxError"
+	CauseScriptFunctions  CauseCode = "ScriptFunctionMissing"
+	CauseImportMissing    CauseCode = "ModuleNotFound"
+	CauseImportFailed     CauseCode = "ImportFailed"
+	CauseInitRaised       CauseCode = "InitRaised"
+	CauseInitHangs        CauseCode = "InitTimeout"
+	CauseModelFile        CauseCode = "ModelFileMissing"
+	CauseModelVersion     CauseCode = "ModelVersionMismatch"
+	CauseScriptExited     CauseCode = "ScriptExited"
+	CauseCrashed          CauseCode = "Crashed"
+	CauseOutOfMemory      CauseCode = "OutOfMemory"
+	CauseUnresolvable     CauseCode = "PackageUnresolvable"
+	CauseNoWheel          CauseCode = "NoWheel"
+	CauseIndex            CauseCode = "IndexUnreachable"
+	CausePythonMissing    CauseCode = "PythonMissing"
+	CauseDiskFull         CauseCode = "DiskFull"
+	CausePortTaken        CauseCode = "PortTaken"
+	CauseNeverListened    CauseCode = "NeverListened"
+	CauseProbeFailed      CauseCode = "ProbeFailed"
+	CauseInstanceType     CauseCode = "InstanceType"
+	CauseQuota            CauseCode = "Quota"
+	CauseBusy             CauseCode = "Busy"
+	CauseCredential       CauseCode = "Credential"
+	CauseServerDown       CauseCode = "ServerUnreachable"
+	CauseRunRaises        CauseCode = "RunRaises"
+	CauseBuildFailed      CauseCode = "EnvironmentBuildFailed"
+	CauseEngine           CauseCode = "EngineRefused"
+	CauseInstanceExited   CauseCode = "InstanceExited"
+	CauseInternal         CauseCode = "Internal"
+	CauseOperationCancels CauseCode = "Canceled"
+)
+
+// Cause is why something failed. It is made where the failure happens and
+// carried unchanged to every face: the CLI's last line, `show`, the error body
+// of the operation, the history. It is a value and is never altered after it
+// was made.
+type Cause struct {
+	Code     CauseCode `json:"code"`
+	Message  string    `json:"message"`            // one sentence with the user's own names in it
+	File     string    `json:"file,omitempty"`     // as the user knows it
+	Line     int       `json:"line,omitempty"`     // from 1; 0 when not known
+	Column   int       `json:"column,omitempty"`   // from 1; 0 when not known
+	Hint     string    `json:"hint,omitempty"`     // the next step
+	Evidence []string  `json:"evidence,omitempty"` // the log lines that show it, oldest first
+	Instance string    `json:"instance,omitempty"` // where it happened
+}
+
+// Error makes a cause usable as an error: where, then the sentence.
+func (c *Cause) Error() string {
+	if at := c.Where(); at != "" {
+		return at + ": " + c.Message
+	}
+	return c.Message
+}
+
+// Where gives file:line:column as far as it is known, "" when it is not.
+func (c *Cause) Where() string {
+	if c.File == "" {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString(c.File)
+	if c.Line > 0 {
+		fmt.Fprintf(&b, ":%d", c.Line)
+		if c.Column > 0 {
+			fmt.Fprintf(&b, ":%d", c.Column)
+		}
+	}
+	return b.String()
+}

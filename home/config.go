@@ -1,0 +1,92 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Config is sluice.yml. The zero value is not useful; start from [Default].
+type Config struct {
+	API     API     `yaml:"api"`
+	Gateway Gateway `yaml:"gateway"`
+	Python  Python  `yaml:"python"`
+	Log     Log     `yaml:"log"`
+}
+
+// API is where the REST interface listens.
+type API struct {
+	Listen string `yaml:"listen"` // host:port
+}
+
+// Gateway is where endpoints listen, and what one request may be.
+type Gateway struct {
+	Listen    string        `yaml:"listen"`      // host:port
+	Domain    string        `yaml:"domain"`      // when set, endpoints are <name>.<domain>
+	MaxBody   int64         `yaml:"max_body"`    // bytes of one request body
+	IdleAfter time.Duration `yaml:"idle_after"`  // an idle connection is closed after this long
+	Header    time.Duration `yaml:"header_time"` // a request's head must have arrived within this
+}
+
+// Python is how environments are made.
+type Python struct {
+	UV string `yaml:"uv"` // path of uv; "" to look on PATH, "off" never to use it
+}
+
+// Log is how much Sluice's own processes write.
+type Log struct {
+	Level string `yaml:"level"` // debug, info, warn, error
+}
+
+// Default gives every setting's default.
+func Default() Config {
+	return Config{
+		API: API{Listen: "localhost:7443"},
+		Gateway: Gateway{Listen: "localhost:8443", MaxBody: 100 << 20,
+			IdleAfter: 2 * time.Minute, Header: 10 * time.Second},
+		Log: Log{Level: "info"},
+	}
+}
+
+// Load reads sluice.yml from the state directory over the defaults. A missing
+// file means defaults; an unknown key or a bad value is an error with its line.
+func (d Dir) Load() (Config, error) {
+	c := Default()
+	text, err := os.ReadFile(d.Config())
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading settings: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
+		return c, fmt.Errorf("reading settings from %s: %s", d.Config(), yaml.FormatError(err, false, true))
+	}
+	if err := c.Validate(); err != nil {
+		return c, fmt.Errorf("reading settings from %s: %w", d.Config(), err)
+	}
+	return c, nil
+}
+
+// Validate checks what can be judged without trying it.
+func (c Config) Validate() error {
+	for key, address := range map[string]string{"api.listen": c.API.Listen, "gateway.listen": c.Gateway.Listen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("%s: %q is not host:port", key, address)
+		}
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		return fmt.Errorf("log.level: %q is not one of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Gateway.MaxBody < 1 {
+		return errors.New("gateway.max_body must be at least 1 byte")
+	}
+	return nil
+}
