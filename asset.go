@@ -49,9 +49,9 @@ func (c *CodeVersion) Key() Key {
 type Content struct {
 	// Tree is the digest of the tree, "sha256:<hex>".
 	Tree string `json:"tree,omitempty"`
-	// Base is the basename the user's file or folder had. Below the root at
-	// which a tree is placed, its files stand under Base; for a single file
-	// Base is the file's own name.
+	// Base is the basename of the user's folder: where a tree is placed, its
+	// files stand below Base. It is "" for a single file, which the tree holds
+	// under the file's own name.
 	Base string `json:"base,omitempty"`
 	// URI is where it came from when that is not an upload.
 	URI string `json:"uri,omitempty"`

@@ -3,6 +3,7 @@ package sluice
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // CauseCode names one reason why something a user asked for failed. The
@@ -46,6 +47,7 @@ const (
 	CauseInstanceExited   CauseCode = "InstanceExited"
 	CauseInternal         CauseCode = "Internal"
 	CauseOperationCancels CauseCode = "Canceled"
+	CauseNotBuilt         CauseCode = "NotBuilt" // a value that Sluice knows and does not serve yet
 )
 
 // Cause is why something failed. It is made where the failure happens and
@@ -85,4 +87,37 @@ func (c *Cause) Where() string {
 		}
 	}
 	return b.String()
+}
+
+// Bounds on a cause that comes from somebody else.
+const (
+	maxCauseText     = 2000 // bytes of one text
+	maxCauseEvidence = 50   // lines
+)
+
+// Clean gives the cause with every text bounded and free of control
+// characters. What an instance says about itself goes through it: it ends up
+// on terminals.
+func (c Cause) Clean() Cause {
+	c.Code = CauseCode(cleanText(string(c.Code)))
+	c.Message, c.Hint = cleanText(c.Message), cleanText(c.Hint)
+	c.File, c.Instance = cleanText(c.File), cleanText(c.Instance)
+	lines := c.Evidence[:min(len(c.Evidence), maxCauseEvidence)]
+	c.Evidence = nil
+	for _, line := range lines {
+		c.Evidence = append(c.Evidence, cleanText(line))
+	}
+	return c
+}
+
+func cleanText(s string) string {
+	if len(s) > maxCauseText {
+		s = s[:maxCauseText] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 }

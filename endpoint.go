@@ -32,6 +32,10 @@ type Endpoint struct {
 
 	State State  `json:"state"`
 	Cause *Cause `json:"cause,omitempty"` // why State is Failed
+	// Operation is the name of the operation that runs on it, "" when none
+	// does. Whoever starts one sets it in the same change; whoever ends it
+	// clears it.
+	Operation string `json:"operation,omitempty"`
 }
 
 // Key implements Resource.

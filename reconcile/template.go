@@ -1,0 +1,141 @@
+package reconcile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/engine"
+)
+
+// Labels on every workload and instance, by which they are found again.
+const (
+	labelWorkspace  = "sluice/workspace"
+	labelEndpoint   = "sluice/endpoint"
+	labelDeployment = "sluice/deployment"
+	labelUID        = "sluice/uid"
+	labelRevision   = "sluice/revision"
+)
+
+// Azure's places for code and models, below the instance's root.
+const (
+	appRoot   = "/var/azureml-app"
+	modelRoot = appRoot + "/azureml-models"
+)
+
+const (
+	// drainDelay is how long an instance that will end still takes requests,
+	// so that the routes without it reach every gateway first.
+	drainDelay = 500 * time.Millisecond
+	// grace is how long it may then finish what it has.
+	grace = 30 * time.Second
+)
+
+// parts are what a revision refers to, found and made ready.
+type parts struct {
+	model *sluice.Model // nil for none
+	code  *sluice.CodeVersion
+	env   Python
+	size  sluice.InstanceType
+}
+
+// Python is a ready Python environment.
+type Python struct {
+	Dir  string            // of the environment
+	Bin  string            // the folder with its python
+	Vars map[string]string // environment variables it brings
+	Lock string            // the exact packages, for the record
+}
+
+// newWorkload builds what the engine is asked to keep alive for a revision.
+// Its ID depends on everything in the template, so that the same ID always
+// means the same thing.
+func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p parts) engine.Workload {
+	t := engine.Template{
+		EnvDir:  p.env.Dir,
+		Command: []string{runner, "scoring", "--socket", "${run}/http.sock"},
+		Env:     templateEnv(rev, p),
+		Files:   templateFiles(p),
+		Dir:     "${root}" + appDir(p.code),
+		Address: "unix://${run}/http.sock",
+		Probes: engine.Probes{
+			Live:  engineProbe("/v2/health/live", rev.Spec.Liveness),
+			Ready: engineProbe("/", rev.Spec.Readiness),
+		},
+		Resources:  engine.Resources{CPU: p.size.CPU, Memory: int64(p.size.Memory * (1 << 30)), GPU: p.size.GPU},
+		Restart:    engine.RestartAlways,
+		DrainDelay: drainDelay,
+		Grace:      grace,
+	}
+	return engine.Workload{
+		ID:     rev.Version + "-" + hashOf(t),
+		Tenant: rev.Workspace,
+		Labels: map[string]string{
+			labelWorkspace: rev.Workspace, labelEndpoint: rev.Endpoint, labelDeployment: rev.Name,
+			labelUID: d.UID, labelRevision: rev.Version,
+		},
+		Template: t,
+	}
+}
+
+func templateEnv(rev *sluice.Revision, p parts) map[string]string {
+	env := map[string]string{
+		"AML_APP_ROOT":                  "${root}" + appDir(p.code),
+		"AZUREML_ENTRY_SCRIPT":          rev.Spec.Code.ScoringScript,
+		"AZUREML_INFERENCE_PYTHON_PATH": p.env.Bin,
+		"PATH":                          p.env.Bin + ":/usr/local/bin:/usr/bin:/bin",
+		"HOME":                          "${run}",
+		"TMPDIR":                        "${run}",
+		"LANG":                          "C.UTF-8",
+		"SERVICE_NAME":                  rev.Endpoint,
+		"WORKSPACE_NAME":                rev.Workspace,
+		"HOSTNAME":                      "${instance}",
+		// The files are read-only: Python must not try to cache beside them.
+		"PYTHONDONTWRITEBYTECODE": "1",
+	}
+	if p.model != nil {
+		env["AZUREML_MODEL_DIR"] = "${root}" + modelDir(p.model)
+	}
+	maps.Copy(env, p.env.Vars)
+	maps.Copy(env, rev.Spec.EnvironmentVariables)
+	return env
+}
+
+func templateFiles(p parts) []engine.File {
+	files := []engine.File{{Digest: p.code.Content.Tree, Path: appDir(p.code)}}
+	if p.model != nil {
+		files = append(files, engine.File{Digest: p.model.Content.Tree,
+			Path: path.Join(modelDir(p.model), p.model.Content.Base)})
+	}
+	return files
+}
+
+// appDir is where the code folder stands.
+func appDir(code *sluice.CodeVersion) string {
+	base := filepath.Base(code.Content.Base)
+	if base == "." || base == ".." || base == "/" || base == "azureml-models" {
+		base = "code"
+	}
+	return path.Join(appRoot, base)
+}
+
+func modelDir(m *sluice.Model) string { return path.Join(modelRoot, m.Name, m.Version) }
+
+func engineProbe(route string, p sluice.Probe) engine.Probe {
+	return engine.Probe{Path: route, InitialDelay: p.InitialDelay, Period: p.Period, Timeout: p.Timeout,
+		SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold}
+}
+
+func hashOf(t engine.Template) string {
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic("reconcile: a template always marshals: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:4])
+}

@@ -1,0 +1,209 @@
+package reconcile
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/probe"
+)
+
+// watches asks every live instance whether it is ready, each on a goroutine of
+// its own, and remembers why ended ones ended.
+type watches struct {
+	loop   *Loop
+	prober *probe.Prober
+	group  sync.WaitGroup
+
+	mu   sync.Mutex
+	byID map[string]*watch // guarded by mu
+}
+
+type watch struct {
+	cancel    context.CancelFunc
+	ready     bool
+	everReady bool
+	phase     string
+	cause     *sluice.Cause // once ended
+}
+
+func newWatches(l *Loop) *watches {
+	return &watches{loop: l, prober: probe.New(probe.Options{}), byID: map[string]*watch{}}
+}
+
+// follow starts watching what is new, stops watching what has ended, and
+// forgets what is not listed any more. Probes gives the readiness probe of a
+// deployment by its UID.
+func (w *watches) follow(ctx context.Context, instances []engine.Instance, probes map[string]sluice.Probe) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	listed := map[string]bool{}
+	for _, i := range instances {
+		listed[i.ID] = true
+		one := w.byID[i.ID]
+		if one == nil {
+			one = &watch{}
+			w.byID[i.ID] = one
+		}
+		switch {
+		case i.Phase.Ended() && one.cancel != nil:
+			one.cancel()
+			one.cancel, one.ready = nil, false
+		case !i.Phase.Ended() && one.cancel == nil && i.Address != "":
+			watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			one.cancel = cancel
+			set := settings(probes[i.Labels[labelUID]])
+			w.group.Go(func() { w.watch(watching, i, one, set) })
+		}
+	}
+	for id, one := range w.byID {
+		if !listed[id] {
+			if one.cancel != nil {
+				one.cancel()
+			}
+			delete(w.byID, id)
+		}
+	}
+}
+
+// see joins what the engine says of an instance with what its probes say.
+func (w *watches) see(ctx context.Context, i engine.Instance) seen {
+	w.mu.Lock()
+	one := w.byID[i.ID]
+	s := seen{Instance: i, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause}
+	w.mu.Unlock()
+	if i.Phase.Ended() && s.cause == nil {
+		s.cause = w.causeOfEnd(ctx, s)
+		w.mu.Lock()
+		one.cause = s.cause
+		w.mu.Unlock()
+	}
+	return s
+}
+
+func (w *watches) stop() {
+	w.mu.Lock()
+	for _, one := range w.byID {
+		if one.cancel != nil {
+			one.cancel()
+		}
+	}
+	w.mu.Unlock()
+	w.group.Wait()
+}
+
+// watch asks one instance until it ends.
+func (w *watches) watch(ctx context.Context, i engine.Instance, one *watch, set probe.Settings) {
+	state := probe.Begin(i.Created)
+	for {
+		answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/", Timeout: set.Timeout})
+		if ctx.Err() != nil {
+			return
+		}
+		state = state.Next(answer, w.loop.Now(), set)
+		phase := "ready"
+		if state.Verdict != probe.Passing {
+			phase = w.phase(ctx, i)
+		}
+		w.note(one, state.Verdict == probe.Passing, phase)
+		if pause(ctx, state.Due(set).Sub(w.loop.Now())) != nil {
+			return
+		}
+	}
+}
+
+// settings turns a deployment's readiness probe into the prober's terms; until
+// the first success it is asked eagerly.
+func settings(p sluice.Probe) probe.Settings {
+	return probe.Settings{InitialDelay: p.InitialDelay, Period: p.Period, Timeout: p.Timeout,
+		SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold, Eager: probe.Eager}
+}
+
+func (w *watches) note(one *watch, ready bool, phase string) {
+	w.mu.Lock()
+	changed := one.ready != ready || one.phase != phase
+	one.ready, one.phase = ready, phase
+	one.everReady = one.everReady || ready
+	w.mu.Unlock()
+	if changed {
+		w.loop.poke()
+	}
+}
+
+// phase asks a scoring server what it is doing. "" when it does not say.
+func (w *watches) phase(ctx context.Context, i engine.Instance) string {
+	answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/v2/health/live", Timeout: time.Second})
+	var says struct {
+		Phase string `json:"phase"`
+	}
+	if !answer.OK() || json.Unmarshal(answer.Body, &says) != nil {
+		return ""
+	}
+	switch says.Phase {
+	case "starting", "import", "init", "ready":
+		return says.Phase
+	}
+	return ""
+}
+
+// evidenceLines is how many of its last lines show why an instance ended.
+const evidenceLines = 20
+
+// causeOfEnd gives why an instance ended: what it said itself, else what the
+// engine saw, with its last lines of output.
+func (w *watches) causeOfEnd(ctx context.Context, s seen) *sluice.Cause {
+	var cause sluice.Cause
+	if s.Exit == nil || json.Unmarshal([]byte(s.Exit.Message), &cause) != nil || cause.Message == "" {
+		cause = endCause(s)
+	}
+	cause = cause.Clean()
+	cause.Instance = s.ID
+	if len(cause.Evidence) == 0 {
+		cause.Evidence = w.lastLines(ctx, s.ID)
+	}
+	return &cause
+}
+
+// endCause words an end that the workload itself did not explain.
+func endCause(s seen) sluice.Cause {
+	during := s.phase
+	if s.everReady {
+		during = "serving"
+	} else if during == "" {
+		during = "starting"
+	}
+	switch {
+	case s.Reason == engine.OOM || s.Exit != nil && s.Exit.OOM:
+		return sluice.Cause{Code: sluice.CauseOutOfMemory, Message: "the instance ran out of memory while " + during,
+			Hint: "choose an instance_type with more memory"}
+	case s.Exit != nil && s.Exit.Signal != "":
+		return sluice.Cause{Code: sluice.CauseCrashed, Message: fmt.Sprintf("the instance was ended by %s while %s", s.Exit.Signal, during),
+			Hint: "`sluice online-deployment get-logs` shows its output"}
+	case s.Exit != nil:
+		return sluice.Cause{Code: sluice.CauseInstanceExited, Message: fmt.Sprintf("the instance ended with exit code %d while %s", s.Exit.Code, during),
+			Hint: "`sluice online-deployment get-logs` shows its output"}
+	case s.Message != "":
+		return sluice.Cause{Code: sluice.CauseEngine, Message: s.Message}
+	}
+	return sluice.Cause{Code: sluice.CauseInstanceExited, Message: "the instance ended while " + during,
+		Hint: "`sluice online-deployment get-logs` shows its output"}
+}
+
+func (w *watches) lastLines(ctx context.Context, instance string) []string {
+	logs, err := w.loop.Engine.Logs(ctx, instance, engine.LogOptions{Tail: evidenceLines})
+	if err != nil {
+		return nil
+	}
+	defer logs.Close()
+	var lines []string
+	scanner := bufio.NewScanner(logs)
+	for scanner.Scan() && len(lines) < evidenceLines {
+		lines = append(lines, scanner.Text())
+	}
+	return sluice.Cause{Evidence: lines}.Clean().Evidence
+}
