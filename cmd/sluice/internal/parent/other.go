@@ -1,0 +1,18 @@
+//go:build !unix
+
+package parent
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+)
+
+// ErrRunning says that a parent runs already.
+var ErrRunning = errors.New("sluice is running already")
+
+func acquire(string) (*os.File, error) {
+	return nil, errors.New("running the server is not supported on this system: use WSL2 or Linux")
+}
+
+func detach(*exec.Cmd) {}

@@ -1,0 +1,147 @@
+// Package parent is the small process behind `sluice up`: it owns the two
+// listening sockets and keeps the server and the gateway running on them.
+//
+// The children are sessions of their own and hold copies of the sockets, so
+// they go on when the parent is killed; the next parent adopts both and their
+// sockets (see package handover) instead of starting them. A child that dies
+// is started again at once on the same socket: connections that arrive between
+// the two wait in it.
+package parent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sluice-ml/sluice/handover"
+	"github.com/sluice-ml/sluice/home"
+)
+
+// Config is what a parent works with. All fields are needed.
+type Config struct {
+	Home     home.Dir
+	Settings home.Config
+	Program  string // path of sluice
+	Version  string
+	Logger   *slog.Logger
+	// Ready is called once, when both children serve for the first time.
+	Ready func(State)
+}
+
+// Children in the order they are started; they are stopped in reverse, so that
+// no request arrives that nobody could answer.
+var childNames = []string{"server", "gateway"}
+
+// Run keeps both children running until the context is done, then stops them
+// and everything they run. It returns [ErrRunning] when another parent does
+// the same already.
+func Run(ctx context.Context, c Config) error {
+	lock, err := acquire(c.Home.ParentLock())
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	p := &parent{Config: c, ready: map[string]*handover.Adopted{}}
+	children, err := p.open()
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	var group sync.WaitGroup
+	for _, child := range children {
+		group.Go(func() { child.keep(running) })
+	}
+	<-ctx.Done()
+	stop()
+	group.Wait()
+	c.Logger.Info("stopping")
+	var errs []error
+	for i := len(children) - 1; i >= 0; i-- {
+		errs = append(errs, children[i].end())
+	}
+	errs = append(errs, os.Remove(c.Home.State()))
+	return errors.Join(errs...)
+}
+
+type parent struct {
+	Config
+
+	mu      sync.Mutex
+	ready   map[string]*handover.Adopted // by name, guarded by mu
+	started time.Time                    // guarded by mu
+}
+
+// open adopts the children that run already and opens sockets for the others.
+func (p *parent) open() ([]*child, error) {
+	listen := map[string]string{"server": p.Settings.API.Listen, "gateway": p.Settings.Gateway.Listen}
+	sockets := map[string]string{"server": p.Home.ServerSocket(), "gateway": p.Home.GatewaySock()}
+	var children []*child
+	for _, name := range childNames {
+		child := &child{parent: p, name: name, control: sockets[name]}
+		if err := child.open(listen[name]); err != nil {
+			return nil, err
+		}
+		children = append(children, child)
+	}
+	return children, nil
+}
+
+// serving notes that a child serves now, and tells the world.
+func (p *parent) serving(a *handover.Adopted) {
+	p.mu.Lock()
+	p.ready[a.Name] = a
+	all := len(p.ready) == len(childNames)
+	first := all && p.started.IsZero()
+	if first {
+		p.started = time.Now()
+	}
+	state := p.state()
+	p.mu.Unlock()
+	if !all {
+		return
+	}
+	if err := state.write(p.Home.State()); err != nil {
+		p.Logger.Error("writing the state file", "err", err)
+	}
+	if first {
+		p.Ready(state)
+	}
+}
+
+// state must be called with mu held and all children ready, or gives what is
+// known.
+func (p *parent) state() State {
+	s := State{ParentPID: os.Getpid(), StartedAt: p.started, Version: p.Version}
+	if a := p.ready["server"]; a != nil {
+		s.PID, s.APIAddress = a.PID, publicURL(p.Settings.API.Listen, a.Socket)
+	}
+	if a := p.ready["gateway"]; a != nil {
+		s.GatewayPID, s.GatewayAddress = a.PID, publicURL(p.Settings.Gateway.Listen, a.Socket)
+	}
+	return s
+}
+
+// logFile opens a child's log, setting an old one aside when it has grown.
+func (p *parent) logFile(name string) (*os.File, error) {
+	path := filepath.Join(p.Home.Logs(), name+".log")
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, fmt.Errorf("setting the old log aside: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	return f, nil
+}
+
+// maxLog is when a log is set aside at the next start, in bytes.
+const maxLog = 50 << 20
