@@ -30,6 +30,8 @@ type Environments interface {
 
 // Publisher carries routes to the gateways.
 type Publisher interface {
+	// PublishAll hands over everything there is, once, before any Publish.
+	PublishAll([]sluice.Routes)
 	// Publish hands over the newest routes of one endpoint. It does not wait.
 	Publish(sluice.Routes)
 	// Applied reports whether every gateway that is connected now serves this
@@ -57,6 +59,8 @@ type Loop struct {
 	prepared  *preparations
 	watched   *watches
 	published map[sluice.Key]sluice.Routes // by endpoint; the loop's goroutine only
+	opened    bool                         // PublishAll has been called; the loop's goroutine only
+	began     time.Time
 	stages    *stages
 }
 
@@ -66,14 +70,14 @@ func New(c Config) *Loop {
 		c.Now = time.Now
 	}
 	l := &Loop{Config: c, wake: make(chan struct{}, 1), published: map[sluice.Key]sluice.Routes{}}
-	l.stages = newStages(c.Now, l.poke)
+	l.stages = newStages(c.Now, l.Poke)
 	l.prepared = newPreparations(l)
 	l.watched = newWatches(l)
 	return l
 }
 
-// poke asks for another pass soon.
-func (l *Loop) poke() {
+// Poke asks for another pass soon.
+func (l *Loop) Poke() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -137,13 +141,14 @@ func (l *Loop) follow(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			l.poke()
+			l.Poke()
 		}
 	})
 	return group.Wait()
 }
 
 func (l *Loop) passes(ctx context.Context) error {
+	l.began = l.Now()
 	ticker := time.NewTicker(settle)
 	defer ticker.Stop()
 	for {
@@ -184,10 +189,20 @@ func (l *Loop) pass(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// firstLook bounds how long the first routes wait for instances to be asked.
+const firstLook = 3 * time.Second
+
 // publish hands over the routes that changed, and says of endpoints that are
 // no more that they are gone.
+//
+// After a start nothing is published until every running instance has been
+// asked whether it is ready: until then a gateway knows better than we do.
 func (l *Loop) publish(w *world) {
+	if !l.opened && !w.asked() && l.Now().Sub(l.began) < firstLook {
+		return
+	}
 	current := map[sluice.Key]bool{}
+	var changed []sluice.Routes
 	for _, e := range w.endpoints {
 		key := e.Key().Fold()
 		current[key] = true
@@ -198,16 +213,25 @@ func (l *Loop) publish(w *world) {
 		}
 		r.Version = max(last.Version+1, l.Now().UnixMicro())
 		l.published[key] = r
-		l.Publisher.Publish(r)
+		changed = append(changed, r)
 	}
 	for key, last := range l.published {
-		if !current[key] {
-			if !last.Gone {
-				last.Gone, last.Deployments, last.Version = true, nil, max(last.Version+1, l.Now().UnixMicro())
-				l.Publisher.Publish(last)
-			}
-			delete(l.published, key)
+		if current[key] {
+			continue
 		}
+		delete(l.published, key)
+		if !last.Gone {
+			last.Gone, last.Deployments, last.Version = true, nil, max(last.Version+1, l.Now().UnixMicro())
+			changed = append(changed, last)
+		}
+	}
+	if !l.opened {
+		l.opened = true
+		l.Publisher.PublishAll(changed)
+		return
+	}
+	for _, r := range changed {
+		l.Publisher.Publish(r)
 	}
 }
 
@@ -244,7 +268,7 @@ func (l *Loop) act(ctx context.Context, w *world, v view, a actions) error {
 func (l *Loop) routed(v view) bool {
 	d := v.deployment
 	r, ok := l.published[sluice.EndpointKey(d.Workspace, d.Endpoint).Fold()]
-	return !ok || l.Publisher.Applied(d.Workspace, d.Endpoint, r.Version)
+	return ok && l.Publisher.Applied(d.Workspace, d.Endpoint, r.Version)
 }
 
 // pause waits, or gives the context's error.

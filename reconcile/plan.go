@@ -26,6 +26,7 @@ type view struct {
 // seen is an instance with what its probes say.
 type seen struct {
 	engine.Instance
+	asked bool // whether it was asked at all since we started
 	ready bool
 	// everReady tells a crash while serving from a failure to start.
 	everReady bool

@@ -112,7 +112,7 @@ func (p *preparations) start(ctx context.Context, v view, revision string) error
 			}
 		}
 		p.mu.Unlock()
-		p.loop.poke()
+		p.loop.Poke()
 	})
 	return nil
 }

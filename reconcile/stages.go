@@ -107,7 +107,7 @@ func (s *stages) instances(v view) {
 		return
 	}
 	for _, i := range v.instances {
-		if i.Labels[labelRevision] != v.deployment.Revision || i.Created.Before(v.operation.Started) {
+		if i.Labels[LabelRevision] != v.deployment.Revision || i.Created.Before(v.operation.Started) {
 			continue
 		}
 		s.enter(v.operation.Name, sluice.Stage{Name: sluice.StageInstance, Step: stepOf(i), Instance: i.ID})

@@ -13,13 +13,14 @@ import (
 	"github.com/sluice-ml/sluice/engine"
 )
 
-// Labels on every workload and instance, by which they are found again.
+// Labels on every workload and instance, by which they are found again and told
+// apart.
 const (
-	labelWorkspace  = "sluice/workspace"
-	labelEndpoint   = "sluice/endpoint"
-	labelDeployment = "sluice/deployment"
-	labelUID        = "sluice/uid"
-	labelRevision   = "sluice/revision"
+	LabelWorkspace  = "sluice/workspace"
+	LabelEndpoint   = "sluice/endpoint"
+	LabelDeployment = "sluice/deployment"
+	LabelUID        = "sluice/uid"
+	LabelRevision   = "sluice/revision"
 )
 
 // Azure's places for code and models, below the instance's root.
@@ -76,8 +77,8 @@ func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p pa
 		ID:     rev.Version + "-" + hashOf(t),
 		Tenant: rev.Workspace,
 		Labels: map[string]string{
-			labelWorkspace: rev.Workspace, labelEndpoint: rev.Endpoint, labelDeployment: rev.Name,
-			labelUID: d.UID, labelRevision: rev.Version,
+			LabelWorkspace: rev.Workspace, LabelEndpoint: rev.Endpoint, LabelDeployment: rev.Name,
+			LabelUID: d.UID, LabelRevision: rev.Version,
 		},
 		Template: t,
 	}

@@ -26,6 +26,7 @@ type watches struct {
 
 type watch struct {
 	cancel    context.CancelFunc
+	asked     bool
 	ready     bool
 	everReady bool
 	phase     string
@@ -57,7 +58,7 @@ func (w *watches) follow(ctx context.Context, instances []engine.Instance, probe
 		case !i.Phase.Ended() && one.cancel == nil && i.Address != "":
 			watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 			one.cancel = cancel
-			set := settings(probes[i.Labels[labelUID]])
+			set := settings(probes[i.Labels[LabelUID]])
 			w.group.Go(func() { w.watch(watching, i, one, set) })
 		}
 	}
@@ -75,7 +76,7 @@ func (w *watches) follow(ctx context.Context, instances []engine.Instance, probe
 func (w *watches) see(ctx context.Context, i engine.Instance) seen {
 	w.mu.Lock()
 	one := w.byID[i.ID]
-	s := seen{Instance: i, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause}
+	s := seen{Instance: i, asked: one.asked, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause}
 	w.mu.Unlock()
 	if i.Phase.Ended() && s.cause == nil {
 		s.cause = w.causeOfEnd(ctx, s)
@@ -126,12 +127,12 @@ func settings(p sluice.Probe) probe.Settings {
 
 func (w *watches) note(one *watch, ready bool, phase string) {
 	w.mu.Lock()
-	changed := one.ready != ready || one.phase != phase
-	one.ready, one.phase = ready, phase
+	changed := !one.asked || one.ready != ready || one.phase != phase
+	one.asked, one.ready, one.phase = true, ready, phase
 	one.everReady = one.everReady || ready
 	w.mu.Unlock()
 	if changed {
-		w.loop.poke()
+		w.loop.Poke()
 	}
 }
 

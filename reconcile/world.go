@@ -27,6 +27,19 @@ func (w *world) under(e *sluice.Endpoint) []view {
 	return out
 }
 
+// asked reports whether every instance that could answer has been asked
+// whether it is ready.
+func (w *world) asked() bool {
+	for _, v := range w.views {
+		for _, i := range v.instances {
+			if i.live() && i.Address != "" && !i.asked {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func (l *Loop) observe(ctx context.Context) (*world, error) {
 	endpoints, err := all[*sluice.Endpoint](ctx, l.Store, sluice.KindEndpoint)
 	if err != nil {
@@ -57,7 +70,7 @@ func (l *Loop) observe(ctx context.Context) (*world, error) {
 	w := &world{endpoints: endpoints}
 	byUID := map[string][]seen{}
 	for _, i := range instances {
-		if uid := i.Labels[labelUID]; uid != "" {
+		if uid := i.Labels[LabelUID]; uid != "" {
 			byUID[uid] = append(byUID[uid], l.watched.see(ctx, i))
 		}
 	}
