@@ -53,24 +53,58 @@ func Default() Config {
 	}
 }
 
-// Load reads sluice.yml from the state directory over the defaults. A missing
-// file means defaults; an unknown key or a bad value is an error with its line.
+// Load reads sluice.yml from the state directory over the defaults, and the
+// environment variables named below over that. A missing file means defaults;
+// an unknown key or a bad value is an error with its line.
 func (d Dir) Load() (Config, error) {
 	c := Default()
 	text, err := os.ReadFile(d.Config())
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("reading settings: %w", err)
 	}
 	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
 		return c, fmt.Errorf("reading settings from %s: %s", d.Config(), yaml.FormatError(err, false, true))
 	}
+	for name, setting := range map[string]*string{EnvAPIListen: &c.API.Listen, EnvGatewayListen: &c.Gateway.Listen} {
+		if v := os.Getenv(name); v != "" {
+			*setting = v
+		}
+	}
 	if err := c.Validate(); err != nil {
 		return c, fmt.Errorf("reading settings from %s: %w", d.Config(), err)
 	}
 	return c, nil
+}
+
+// Environment variables that beat the file. The parent tells its children with
+// them where they really listen.
+const (
+	EnvAPIListen     = "SLUICE_API_LISTEN"
+	EnvGatewayListen = "SLUICE_GATEWAY_LISTEN"
+)
+
+// URL gives the address of a listening setting as users write it: a server
+// that listens on every or a loopback address is called localhost.
+func URL(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && (ip.IsUnspecified() || ip.IsLoopback()) {
+		host = "localhost"
+	}
+	return "https://" + net.JoinHostPort(host, port)
+}
+
+// Loopback reports whether a listening setting can be reached from this
+// machine only.
+func Loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Validate checks what can be judged without trying it.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice/handover"
+	"github.com/sluice-ml/sluice/home"
 )
 
 // child is one of the two processes, as the parent keeps it.
@@ -98,11 +99,12 @@ func (c *child) start(ctx context.Context) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(c.Program, c.name)
-	cmd.Env = append(os.Environ(), handover.InheritEnv(), "SLUICE_HOME="+string(c.Home))
+	cmd.Env = append(os.Environ(), handover.InheritEnv(), "SLUICE_HOME="+string(c.Home),
+		home.EnvAPIListen+"="+c.Settings.API.Listen, home.EnvGatewayListen+"="+c.Settings.Gateway.Listen)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{c.socket}
-	detach(cmd)
+	Detach(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
 	}

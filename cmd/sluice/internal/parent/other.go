@@ -15,4 +15,9 @@ func acquire(string) (*os.File, error) {
 	return nil, errors.New("running the server is not supported on this system: use WSL2 or Linux")
 }
 
-func detach(*exec.Cmd) {}
+func own(*os.File) error { return nil }
+
+func holder(string) (int, error) { return 0, ErrNotRunning }
+
+// Detach does nothing here.
+func Detach(*exec.Cmd) {}

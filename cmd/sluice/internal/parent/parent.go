@@ -42,10 +42,18 @@ var childNames = []string{"server", "gateway"}
 // the same already.
 func Run(ctx context.Context, c Config) error {
 	lock, err := acquire(c.Home.ParentLock())
+	// Whoever asks whether a parent runs holds the lock for a moment.
+	for try := 0; errors.Is(err, ErrRunning) && try < 10; try++ {
+		time.Sleep(10 * time.Millisecond)
+		lock, err = acquire(c.Home.ParentLock())
+	}
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	if err := own(lock); err != nil {
+		return fmt.Errorf("writing the lock of the parent: %w", err)
+	}
 
 	p := &parent{Config: c, ready: map[string]*handover.Adopted{}}
 	children, err := p.open()
@@ -80,14 +88,15 @@ type parent struct {
 
 // open adopts the children that run already and opens sockets for the others.
 func (p *parent) open() ([]*child, error) {
-	listen := map[string]string{"server": p.Settings.API.Listen, "gateway": p.Settings.Gateway.Listen}
+	listen := map[string]*string{"server": &p.Settings.API.Listen, "gateway": &p.Settings.Gateway.Listen}
 	sockets := map[string]string{"server": p.Home.ServerSocket(), "gateway": p.Home.GatewaySock()}
 	var children []*child
 	for _, name := range childNames {
 		child := &child{parent: p, name: name, control: sockets[name]}
-		if err := child.open(listen[name]); err != nil {
+		if err := child.open(*listen[name]); err != nil {
 			return nil, err
 		}
+		*listen[name] = taken(*listen[name], child.socket)
 		children = append(children, child)
 	}
 	return children, nil
@@ -120,10 +129,10 @@ func (p *parent) serving(a *handover.Adopted) {
 func (p *parent) state() State {
 	s := State{ParentPID: os.Getpid(), StartedAt: p.started, Version: p.Version}
 	if a := p.ready["server"]; a != nil {
-		s.PID, s.APIAddress = a.PID, publicURL(p.Settings.API.Listen, a.Socket)
+		s.PID, s.APIAddress = a.PID, home.URL(p.Settings.API.Listen)
 	}
 	if a := p.ready["gateway"]; a != nil {
-		s.GatewayPID, s.GatewayAddress = a.PID, publicURL(p.Settings.Gateway.Listen, a.Socket)
+		s.GatewayPID, s.GatewayAddress = a.PID, home.URL(p.Settings.Gateway.Listen)
 	}
 	return s
 }

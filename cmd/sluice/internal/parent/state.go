@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,22 +60,21 @@ func (s State) write(path string) error {
 	return err
 }
 
-// publicURL gives the URL of a listening socket as users write it: the host of
-// the setting, the port that was really taken.
-func publicURL(setting string, socket *os.File) string {
-	host, port, err := net.SplitHostPort(setting)
+// taken gives where a socket really listens: the host of the setting, the port
+// that was taken.
+func taken(setting string, socket *os.File) string {
+	host, _, err := net.SplitHostPort(setting)
 	if err != nil {
-		return ""
+		return setting
 	}
-	if l, err := net.FileListener(socket); err == nil {
-		_, port, _ = net.SplitHostPort(l.Addr().String())
-		l.Close()
+	l, err := net.FileListener(socket)
+	if err != nil {
+		return setting
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && (ip.IsUnspecified() || ip.IsLoopback()) {
-		host = "localhost"
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return setting
 	}
-	return "https://" + net.JoinHostPort(host, port)
+	return net.JoinHostPort(host, port)
 }
-
-// Exists reports whether the error of ReadState means that a state was there.
-func Exists(err error) bool { return !errors.Is(err, fs.ErrNotExist) }

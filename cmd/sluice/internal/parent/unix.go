@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -30,7 +32,29 @@ func acquire(path string) (*os.File, error) {
 	return f, nil
 }
 
-// detach makes the command survive this process and its terminal.
-func detach(cmd *exec.Cmd) {
+// own writes our process ID into the lock file, for [holder].
+func own(lock *os.File) error {
+	if err := lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	return err
+}
+
+// holder gives the process that wrote itself into the lock file.
+func holder(path string) (int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid < 2 {
+		return 0, fmt.Errorf("%s does not name a process", path)
+	}
+	return pid, nil
+}
+
+// Detach makes the command survive this process and its terminal.
+func Detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 }

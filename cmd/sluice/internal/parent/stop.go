@@ -1,0 +1,90 @@
+package parent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/sluice-ml/sluice/handover"
+	"github.com/sluice-ml/sluice/home"
+)
+
+// ErrNotRunning says that there is nothing to stop.
+var ErrNotRunning = errors.New("sluice is not running")
+
+// Running reports whether a parent runs.
+func Running(d home.Dir) bool {
+	lock, err := acquire(d.ParentLock())
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, ErrRunning)
+}
+
+// Stop ends the parent and everything it keeps, and waits for it. Children
+// whose parent was killed are ended as well.
+func Stop(ctx context.Context, d home.Dir, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if _, err := os.Stat(string(d)); errors.Is(err, fs.ErrNotExist) {
+		return ErrNotRunning
+	}
+	found := false
+	if Running(d) {
+		found = true
+		if err := stopParent(ctx, d); err != nil {
+			return err
+		}
+	}
+	for _, control := range []string{d.GatewaySock(), d.ServerSocket()} {
+		a, err := handover.Adopt(control)
+		if errors.Is(err, handover.ErrAbsent) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		if err := a.Stop(true); err != nil {
+			return fmt.Errorf("asking the %s to stop: %w", a.Name, err)
+		}
+		select {
+		case <-a.Gone():
+		case <-ctx.Done():
+			return fmt.Errorf("the %s (process %d) has not stopped after %s", a.Name, a.PID, within)
+		}
+	}
+	if !found {
+		return ErrNotRunning
+	}
+	if err := os.Remove(d.State()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// stopParent asks the parent to stop and waits until its lock is free.
+func stopParent(ctx context.Context, d home.Dir) error {
+	pid, err := holder(d.ParentLock())
+	if err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	if err := process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("asking the parent to stop: %w", err)
+	}
+	for Running(d) {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the parent (process %d) has not stopped", pid)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process"
+	"github.com/sluice-ml/sluice/environment"
+	"github.com/sluice-ml/sluice/home"
+	"github.com/sluice-ml/sluice/reconcile"
+	"github.com/sluice-ml/sluice/store"
+)
+
+// builder makes environments for the reconciler.
+type builder struct{ *environment.Builder }
+
+func (b builder) Prepare(ctx context.Context, e *sluice.Environment, progress func(step, detail string)) (reconcile.Python, error) {
+	env, err := b.Builder.Prepare(ctx, environment.Spec{CondaFile: e.CondaFile, Image: e.Image},
+		func(p environment.Progress) { progress(p.Step, p.Detail) })
+	if err != nil {
+		return reconcile.Python{}, err
+	}
+	return reconcile.Python{Dir: env.Dir, Bin: strings.TrimSuffix(env.Python, "/python"), Vars: env.Vars, Lock: env.Lock}, nil
+}
+
+// logs reads the output of a deployment's instances for the API.
+type logs struct {
+	store  *store.Store
+	engine *process.Engine
+}
+
+// maxLog bounds what one answer carries of a log, in bytes.
+const maxLog = 16 << 20
+
+// read gives the last lines of one instance: a running one before one that has
+// ended, then the newest.
+func (l logs) read(ctx context.Context, workspace, endpoint, deployment, container string, tail int) (string, error) {
+	d, err := store.Read[*sluice.Deployment](ctx, l.store, sluice.DeploymentKey(workspace, endpoint, deployment))
+	if err != nil {
+		return "", err
+	}
+	if container == "storage-initializer" {
+		return "", sluice.Errorf(sluice.CodeNotBuilt, "the log of container storage-initializer is not built yet: files are placed before the instance starts")
+	}
+	instances, err := l.engine.Instances(ctx, engine.Selector{Labels: map[string]string{reconcile.LabelUID: d.UID}})
+	if err != nil {
+		return "", err
+	}
+	if len(instances) == 0 {
+		return "", nil
+	}
+	slices.SortFunc(instances, func(a, b engine.Instance) int {
+		if a.Phase.Ended() != b.Phase.Ended() {
+			if a.Phase.Ended() {
+				return 1
+			}
+			return -1
+		}
+		return b.Created.Compare(a.Created)
+	})
+	out, err := l.engine.Logs(ctx, instances[0].ID, engine.LogOptions{Tail: tail})
+	if errors.Is(err, engine.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer out.Close()
+	text, err := io.ReadAll(io.LimitReader(out, maxLog))
+	return string(text), err
+}
+
+// status tells what runs, for `sluice status`.
+type status struct {
+	config Config
+	engine *process.Engine
+}
+
+type statusBody struct {
+	Version   string           `json:"version"`
+	Instances []statusInstance `json:"instances"`
+	Engine    string           `json:"engine"`
+	Isolation string           `json:"isolation"`
+}
+
+type statusInstance struct {
+	ID         string `json:"id"`
+	Endpoint   string `json:"endpoint"`
+	Deployment string `json:"deployment"`
+	Phase      string `json:"phase"`
+	PID        int    `json:"pid,omitempty"`
+}
+
+func (s status) read(ctx context.Context) any {
+	body := statusBody{Version: s.config.Version, Instances: []statusInstance{}}
+	if d, err := s.engine.Describe(ctx); err == nil {
+		body.Engine, body.Isolation = d.Name, d.Isolation
+	}
+	instances, err := s.engine.Instances(ctx, engine.Selector{})
+	if err != nil {
+		s.config.Logger.Error("listing instances for status", "err", err)
+		return body
+	}
+	for _, i := range instances {
+		if !i.Phase.Ended() {
+			body.Instances = append(body.Instances, statusInstance{ID: i.ID, Phase: string(i.Phase), PID: i.PID,
+				Endpoint: i.Labels[reconcile.LabelEndpoint], Deployment: i.Labels[reconcile.LabelDeployment]})
+		}
+	}
+	return body
+}
+
+// stopTime bounds how long instances may take to end when everything stops.
+const stopTime = 40 * time.Second
+
+// stopInstances ends everything that runs. What should run stays in the store:
+// the next server starts it again.
+func stopInstances(c Config, e *process.Engine, epoch int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	for {
+		live := map[string]bool{}
+		instances, err := e.Instances(ctx, engine.Selector{})
+		if err != nil {
+			return fmt.Errorf("stopping instances: %w", err)
+		}
+		for _, i := range instances {
+			if !i.Phase.Ended() {
+				live[i.Workload] = true
+			}
+		}
+		if len(live) == 0 {
+			return nil
+		}
+		for id := range live {
+			if err := e.Remove(ctx, epoch, id); err != nil {
+				return fmt.Errorf("stopping instances: %w", err)
+			}
+		}
+		select {
+		case <-e.Notify():
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			c.Logger.Warn("instances are still running", "workloads", len(live))
+			return ctx.Err()
+		}
+	}
+}
+
+// hostOf gives the extra name a certificate needs for a listening address.
+func hostOf(setting string) []string {
+	host, _, err := net.SplitHostPort(setting)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		return nil
+	}
+	return []string{host}
+}
+
+// scoringURIs gives where endpoints are called: below the gateway's address,
+// or under a host name of their own when a domain is set.
+func scoringURIs(c Config) func(workspace, endpoint string) string {
+	return func(workspace, endpoint string) string {
+		base := home.URL(c.Settings.Gateway.Listen)
+		if domain := c.Settings.Gateway.Domain; domain != "" && workspace == sluice.DefaultWorkspace {
+			_, port, _ := net.SplitHostPort(c.Settings.Gateway.Listen)
+			return "https://" + net.JoinHostPort(strings.ToLower(endpoint)+"."+domain, port) + "/score"
+		}
+		if workspace != sluice.DefaultWorkspace {
+			base += "/w/" + url.PathEscape(workspace)
+		}
+		return base + "/endpoints/" + url.PathEscape(endpoint) + "/score"
+	}
+}
