@@ -1,0 +1,288 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process/shim"
+)
+
+const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// launch starts a copy in the background: its files first, then its shim.
+func (e *Engine) launch(id string) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.launching[id] != nil {
+		cancel()
+		return
+	}
+	e.starts.Add(1)
+	spawned := e.spawn(func() {
+		defer e.starts.Done()
+		err := e.start(ctx, id)
+		stopped := ctx.Err() != nil
+		cancel()
+		if err != nil && !stopped {
+			e.failStart(id, err)
+		}
+		e.mu.Lock()
+		delete(e.launching, id)
+		e.mu.Unlock()
+		e.loop.Wake()
+	})
+	if !spawned {
+		e.starts.Done()
+		cancel()
+		return
+	}
+	e.launching[id] = cancel
+}
+
+func (e *Engine) inLaunch() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	busy := make(map[string]bool, len(e.launching))
+	for id := range e.launching {
+		busy[id] = true
+	}
+	return busy
+}
+
+// stopLaunch gives up starting a copy, if that is still going on.
+func (e *Engine) stopLaunch(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if cancel := e.launching[id]; cancel != nil {
+		cancel()
+	}
+}
+
+// startError is why a copy could not be started, with the reason to list.
+type startError struct {
+	reason engine.Reason
+	error
+}
+
+func (e *Engine) failStart(id string, err error) {
+	end := ending{At: e.now(), Phase: engine.Failed, Reason: engine.Exited, Message: "It could not be started: " + err.Error() + "."}
+	var why startError
+	if errors.As(err, &why) {
+		end.Reason = why.reason
+	}
+	if err := e.update(id, func(r *record) { r.End = &end }); err != nil {
+		e.log.Error("recording that an instance could not be started", "instance", id, "error", err)
+	}
+}
+
+// start prepares a copy and starts its shim, and returns once the shim has
+// started the command. It may be done again after it was cut off anywhere.
+func (e *Engine) start(ctx context.Context, id string) error {
+	dir := e.instanceDir(id)
+	var r record
+	var t engine.Template
+	if err := errors.Join(readJSON(filepath.Join(dir, copyFile), &r), readJSON(filepath.Join(dir, templateFile), &t)); err != nil {
+		return err
+	}
+	if err := makeRun(dir, r.Run); err != nil {
+		return err
+	}
+	fill := r.fill(dir)
+	if err := e.placeFiles(ctx, dir, t.Files, fill); err != nil {
+		return startError{engine.FilesMissing, err}
+	}
+	if err := shim.WriteJSON(filepath.Join(dir, shim.SpecFile), r.spec(t, fill)); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return e.startShim(ctx, id, dir)
+}
+
+// placeFiles makes the template's files, below ${root}, read-only.
+func (e *Engine) placeFiles(ctx context.Context, dir string, files []engine.File, fill *strings.Replacer) error {
+	root := filepath.Join(dir, rootDir)
+	if err := removeTree(root); err != nil {
+		return err
+	}
+	if err := os.Mkdir(root, 0o700); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if e.config.Materialize == nil {
+			return errors.New("this engine has no artifact store to take files from")
+		}
+		at, err := below(root, root, fill.Replace(f.Path))
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := e.config.Materialize(ctx, f.Digest, at); err != nil {
+			return fmt.Errorf("placing %s at %s: %w", f.Digest, f.Path, err)
+		}
+	}
+	return makeReadOnly(root)
+}
+
+// spec is what the shim is told to run.
+func (r record) spec(t engine.Template, fill *strings.Replacer) shim.Spec {
+	termination := filepath.Join(r.Run, "termination")
+	path := basePath
+	if t.EnvDir != "" {
+		path = filepath.Join(t.EnvDir, "bin") + ":" + path
+	}
+	env := map[string]string{"PATH": path, "HOME": r.Run, "TMPDIR": r.Run, "LANG": "C.UTF-8"}
+	for k, v := range t.Env {
+		env[k] = fill.Replace(v)
+	}
+	maps.Copy(env, map[string]string{"SLUICE_TERMINATION_FILE": termination, instanceVar: r.ID})
+	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: termination}
+	if s.Dir == "" {
+		s.Dir = r.Run
+	}
+	for _, arg := range t.Command {
+		s.Command = append(s.Command, fill.Replace(arg))
+	}
+	return s
+}
+
+// instanceVar marks what an instance starts.
+const instanceVar = "SLUICE_INSTANCE"
+
+// startShim starts the shim in a session of its own and waits until it has
+// started the command, or has ended. From then on its files tell everything.
+func (e *Engine) startShim(ctx context.Context, id, dir string) error {
+	messages, err := os.OpenFile(filepath.Join(dir, "shim.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer messages.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	ready, readyW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	argv := append(append([]string(nil), e.config.Shim...), dir)
+	p, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
+		Dir:   dir,
+		Env:   []string{"PATH=" + basePath, shim.ReadyVar + "=3"},
+		Files: []*os.File{null, messages, messages, readyW},
+		Sys:   detached(),
+	})
+	readyW.Close()
+	if err != nil {
+		return fmt.Errorf("starting the shim: %w", err)
+	}
+	pid := p.Pid
+	p.Release()
+	// An engine that is closed here leaves the shim to start the command by
+	// itself. A copy that is told to end here is told again below.
+	closed := context.AfterFunc(e.ctx, func() { ready.Close() })
+	io.Copy(io.Discard, ready)
+	if !closed() {
+		return e.ctx.Err()
+	}
+	return e.started(id, dir, pid)
+}
+
+// started checks what became of a shim that said it was ready or ended.
+func (e *Engine) started(id, dir string, pid int) error {
+	holder, err := shim.Holder(dir)
+	if err != nil {
+		return err
+	}
+	state, err := shim.ReadState(dir)
+	if err != nil {
+		return err
+	}
+	if holder != pid {
+		e.collect(pid)
+	}
+	var r record
+	if err := readJSON(filepath.Join(dir, copyFile), &r); err != nil {
+		return err
+	}
+	asked := !r.Told.IsZero()
+	switch {
+	case holder != 0 && asked:
+		return e.signal(id, polite)
+	case holder == 0 && state == nil && !asked:
+		return fmt.Errorf("the shim ended at once: %s", firstLine(filepath.Join(dir, "shim.log")))
+	}
+	return nil
+}
+
+// firstLine gives the first words of a file, for a message.
+func firstLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 500))
+	if err != nil || len(text) == 0 {
+		return "it left no message"
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}
+
+// makeReadOnly takes the right to write from a tree, its folders last.
+func makeReadOnly(root string) error {
+	var folders []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			folders = append(folders, path)
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o222 == 0 {
+			return err
+		}
+		return os.Chmod(path, info.Mode().Perm()&^0o222)
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range folders {
+		if err := os.Chmod(path, 0o555); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTree removes a tree, read-only folders too.
+func removeTree(root string) error {
+	err := os.RemoveAll(root)
+	if err == nil {
+		return nil
+	}
+	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(root)
+}

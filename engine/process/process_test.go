@@ -1,0 +1,306 @@
+//go:build linux || darwin
+
+package process
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/enginetest"
+	"github.com/sluice-ml/sluice/engine/process/shim"
+)
+
+// TestMain plays three more programs: the shim, the suite's actor, and a
+// caller that is to be killed.
+func TestMain(m *testing.M) {
+	if verbs, ok := enginetest.ActorArgs(os.Args); ok {
+		os.Exit(enginetest.Act(verbs))
+	}
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "shim":
+			os.Exit(shim.Main(os.Args[2:]))
+		case "caller":
+			os.Exit(caller(os.Args[2:]))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func TestSuite(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		s := newState(t)
+		return enginetest.Harness{
+			Open:       func(t *testing.T) engine.Engine { return s.reopen(t) },
+			Close:      func(t *testing.T, e engine.Engine) { e.(*Engine).Close() },
+			Actor:      actor(t),
+			Tree:       s.tree,
+			Alive:      alive,
+			KillCaller: s.killCaller,
+		}
+	})
+}
+
+// state is a directory for engines and one for the trees they place.
+type state struct{ dir, trees string }
+
+func newState(t *testing.T) state {
+	t.Helper()
+	s := state{dir: t.TempDir(), trees: t.TempDir()}
+	t.Cleanup(func() { // engines that were closed at once have not cleaned up
+		records, _ := filepath.Glob(filepath.Join(s.dir, "*", copyFile))
+		for _, path := range records {
+			var r record
+			if err := readJSON(path, &r); err != nil {
+				t.Error(err)
+				continue
+			}
+			if err := removeRun(filepath.Dir(path), r.Run); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return s
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// quick starts a program of ours. Under the race detector it would else wait a
+// second before it exits.
+func quick(program string, args ...string) []string {
+	return append([]string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", program}, args...)
+}
+
+func actor(t *testing.T) []string { return quick(self(t), enginetest.ActorMark) }
+
+func (s state) config(shimPath string, log io.Writer) Config {
+	return Config{Dir: s.dir, Shim: quick(shimPath, "shim"), Materialize: s.materialize,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+}
+
+// open opens an engine for as long as the test lasts.
+func (s state) open(t *testing.T) *Engine {
+	t.Helper()
+	e := s.reopen(t)
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// reopen opens an engine that the caller closes.
+func (s state) reopen(t *testing.T) *Engine {
+	t.Helper()
+	e, err := Open(s.config(self(t), t.Output()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (s state) tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	text, err := json.Marshal(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	name := hex.EncodeToString(sum[:])
+	if err := os.WriteFile(filepath.Join(s.trees, name), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// materialize is a small artifact store.
+func (s state) materialize(_ context.Context, digest, dir string) error {
+	text, err := os.ReadFile(filepath.Join(s.trees, filepath.Base(digest)))
+	if err != nil {
+		return err
+	}
+	var files map[string]string
+	if err := json.Unmarshal(text, &files); err != nil {
+		return err
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func alive(pid int) bool {
+	_, err := shim.StartTime(pid)
+	return err == nil
+}
+
+// killCaller starts this binary as a caller, and kills it when it says that
+// its copies run.
+func (s state) killCaller(t *testing.T, w engine.Workload, replicas int) {
+	t.Helper()
+	text, err := json.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self(t), "caller", s.dir, string(text), fmt.Sprint(replicas))
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	cmd.Process.Kill()
+	cmd.Wait()
+	if line != "running\n" {
+		t.Fatalf("the caller said %q, %v", line, err)
+	}
+}
+
+// caller is a program that ensures a workload, says so, and waits to be killed.
+func caller(args []string) int {
+	var w engine.Workload
+	var replicas int
+	path, err := os.Executable()
+	if err == nil {
+		err = json.Unmarshal([]byte(args[1]), &w)
+	}
+	if err == nil {
+		_, err = fmt.Sscan(args[2], &replicas)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	e, err := Open(state{dir: args[0]}.config(path, os.Stderr))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := e.Ensure(context.Background(), 1, w, replicas); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for range e.Notify() {
+		list, err := e.Instances(context.Background(), engine.Selector{})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		running := 0
+		for _, i := range list {
+			if i.Phase == engine.Running {
+				running++
+			}
+		}
+		if running == replicas {
+			fmt.Println("running")
+		}
+	}
+	return 0
+}
+
+// until polls for what must come.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// list gives the copies of a workload.
+func list(t *testing.T, e *Engine, workload string) []engine.Instance {
+	t.Helper()
+	l, err := e.Instances(context.WithoutCancel(t.Context()), engine.Selector{Workload: workload})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// ensure wants a workload that plays the verbs, and removes it at the end.
+func ensure(t *testing.T, e *Engine, w engine.Workload, replicas int) {
+	t.Helper()
+	if err := e.Ensure(t.Context(), 1, w, replicas); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Remove(context.Background(), 1<<40, w.ID); err != nil {
+			t.Error(err)
+		}
+		until(t, "the end of "+w.ID, func() bool {
+			for _, i := range list(t, e, w.ID) {
+				if !i.Phase.Ended() {
+					return false
+				}
+			}
+			return true
+		})
+	})
+}
+
+func workload(t *testing.T, id string, restart engine.Restart, verbs ...string) engine.Workload {
+	return engine.Workload{ID: id, Template: engine.Template{Command: append(actor(t), verbs...),
+		Address: "unix://${run}/http.sock", Restart: restart, Grace: 5 * time.Second}}
+}
+
+// one waits until a workload has exactly one living copy, and that runs.
+func one(t *testing.T, e *Engine, id string) engine.Instance {
+	t.Helper()
+	var found engine.Instance
+	until(t, "one running copy of "+id, func() bool {
+		n := 0
+		for _, i := range list(t, e, id) {
+			if !i.Phase.Ended() {
+				found = i
+				n++
+			}
+		}
+		return n == 1 && found.Phase == engine.Running
+	})
+	return found
+}
+
+func logOf(t *testing.T, e *Engine, id string) string {
+	t.Helper()
+	r, err := e.Logs(t.Context(), id, engine.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}

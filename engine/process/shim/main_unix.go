@@ -1,0 +1,275 @@
+//go:build unix
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/sluice-ml/sluice/engine"
+)
+
+// ReadyVar names the environment variable with the number of a descriptor that
+// the shim closes once the command runs or could not be started.
+const ReadyVar = "SLUICE_SHIM_READY"
+
+// ForceSignal makes the shim kill the command and all it started.
+const ForceSignal = syscall.SIGUSR1
+
+// Exit codes of the shim itself, when it ran nothing.
+const (
+	exitUsage  = 2
+	exitLocked = 3 // another shim has this instance
+	exitBroken = 4
+)
+
+// Main is the shim program. args is what follows its name: one instance
+// directory. It gives the exit code, which nobody needs: what matters is in the
+// state file.
+func Main(args []string) int {
+	if len(args) != 1 {
+		fmt.Fprintln(os.Stderr, "usage: sluice-runner shim <instance directory>")
+		return exitUsage
+	}
+	// One small loop: neither threads nor garbage should cost memory here.
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(20)
+	code, err := run(args[0])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sluice shim:", err)
+	}
+	return code
+}
+
+func run(dir string) (int, error) {
+	// From here on no signal ends the shim before the command has. None may
+	// be ignored instead, because the command would inherit that.
+	s := &shim{dir: dir, signals: make(chan os.Signal, 16), children: make(chan os.Signal, 1)}
+	signal.Notify(s.signals, syscall.SIGTERM, ForceSignal, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
+	signal.Notify(s.children, syscall.SIGCHLD)
+	ready := readyFile()
+	defer ready.Close()
+
+	unlock, err := lock(filepath.Join(dir, LockFile))
+	if err != nil {
+		return exitLocked, err
+	}
+	defer unlock()
+	if old, err := ReadState(dir); old != nil || err != nil {
+		return exitLocked, errors.Join(errors.New("this instance has been run already"), err)
+	}
+	spec, err := readSpec(dir)
+	if err != nil {
+		return exitBroken, err
+	}
+	s.spec = spec
+	syscall.Setsid() // fails where the engine has done so
+	if err := adoptOrphans(); err != nil {
+		return exitBroken, err
+	}
+	output, err := s.start()
+	if err != nil {
+		s.state.Ended, s.state.Error = time.Now(), err.Error()
+		s.state.Exit = &engine.Exit{Code: exitCodeOf(err)}
+		return 0, s.save()
+	}
+	saved := s.save()
+	ready.Close()
+	s.watch()
+	s.finish(output)
+	return 0, errors.Join(saved, s.saveForSure())
+}
+
+// shim watches one command. All of it belongs to the one goroutine of run.
+type shim struct {
+	dir      string
+	spec     Spec
+	state    State
+	signals  chan os.Signal
+	children chan os.Signal
+	status   syscall.WaitStatus // of the command, once it has ended
+	ended    bool
+}
+
+// output copies what the command prints until nobody can print any more.
+type output struct {
+	from *os.File
+	to   *rotated
+	done chan struct{}
+}
+
+// start starts the command and the copying of its output.
+func (s *shim) start() (*output, error) {
+	s.state.Boot = BootID()
+	s.state.Shim = Process{PID: os.Getpid()}
+	s.state.Shim.Start, _ = StartTime(os.Getpid())
+	path, err := lookPath(s.spec.Command[0], s.spec.Env["PATH"], s.spec.Dir)
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer to.Close()
+	pid, err := syscall.ForkExec(path, s.spec.Command, &syscall.ProcAttr{
+		Dir: s.spec.Dir, Env: environ(s.spec.Env),
+		Files: []uintptr{null.Fd(), to.Fd(), to.Fd()},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		from.Close()
+		return nil, fmt.Errorf("starting %s in %s: %w", path, s.spec.Dir, err)
+	}
+	s.state.Command = Process{PID: pid}
+	s.state.Command.Start, _ = StartTime(pid)
+	s.state.Started = time.Now()
+	o := &output{from: from, to: newRotated(filepath.Join(s.dir, LogDir), logBytes, logFiles), done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		io.CopyBuffer(o.to, struct{ io.Reader }{o.from}, make([]byte, 32<<10))
+		o.to.Close()
+	}()
+	return o, nil
+}
+
+// watch passes signals on until the command has ended.
+func (s *shim) watch() {
+	oom := watchOOM()
+	tick := time.NewTicker(oomInterval)
+	defer tick.Stop()
+	for {
+		if s.reap(); s.ended {
+			break
+		}
+		select {
+		case <-s.children:
+		case <-tick.C:
+			oom.look()
+		case sig := <-s.signals:
+			switch sig {
+			case syscall.SIGTERM:
+				syscall.Kill(s.state.Command.PID, syscall.SIGTERM)
+			case ForceSignal:
+				s.state.Forced = true
+				s.killAll()
+			}
+		}
+	}
+	s.state.Exit = exitOf(s.status)
+	s.state.Exit.OOM = s.status.Signaled() && s.status.Signal() == syscall.SIGKILL && !s.state.Forced && oom.happened()
+}
+
+// reap collects every child that has ended, and reports whether one is left.
+func (s *shim) reap() (left bool) {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil: // ECHILD
+			return false
+		case pid == 0:
+			return true
+		case pid == s.state.Command.PID && !s.ended:
+			s.status, s.ended = status, true
+		}
+	}
+}
+
+// killAll kills everything the command started, itself included, and returns
+// when nothing is left. Orphans come to us, so killing what is there again and
+// again finds all. It is patient with a process that is deep in the kernel.
+func (s *shim) killAll() {
+	wait := time.Millisecond
+	for {
+		if !s.ended { // a group's ID may be another's once its leader was reaped
+			syscall.Kill(-s.state.Command.PID, syscall.SIGKILL)
+		}
+		for _, pid := range descendants(os.Getpid()) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if !s.reap() {
+			return
+		}
+		select {
+		case <-s.children:
+		case <-time.After(wait):
+			wait = min(2*wait, time.Second)
+		}
+	}
+}
+
+// finish cleans up behind a command that has ended and records how it did.
+func (s *shim) finish(o *output) {
+	if !tracksOrphans { // its group is the best we know; the ID was free for no time at all
+		syscall.Kill(-s.state.Command.PID, syscall.SIGKILL)
+	}
+	s.killAll()
+	select {
+	case <-o.done:
+	case <-time.After(2 * time.Second): // somebody who is no child of ours holds the pipe
+		o.from.Close()
+		<-o.done
+	}
+	s.state.Exit.Message = terminationMessage(s.spec.Termination)
+	s.state.Ended = time.Now()
+}
+
+func (s *shim) save() error { return WriteJSON(filepath.Join(s.dir, StateFile), s.state) }
+
+// saveForSure writes the last state and does not give up at once: a full disk
+// is often emptied, and an exit that was not written down is lost. If the
+// instance's directory is gone, nobody is left to tell.
+func (s *shim) saveForSure() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for {
+		err := s.save()
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return fmt.Errorf("recording the end: %w", err)
+		}
+	}
+}
+
+func environ(env map[string]string) []string {
+	list := make([]string, 0, len(env))
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, k+"="+env[k])
+	}
+	return list
+}
+
+// readyFile gives the descriptor that the engine waits on. It must not reach
+// the command.
+func readyFile() *os.File {
+	fd, err := strconv.Atoi(os.Getenv(ReadyVar))
+	if err != nil || fd < 3 {
+		return nil
+	}
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "ready")
+}
