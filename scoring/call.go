@@ -1,0 +1,77 @@
+package scoring
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/sluice-ml/sluice/scoring/frame"
+)
+
+// errNotStarted says that run() was not and will not be called for a request,
+// so that somebody else may be asked.
+var errNotStarted = errors.New("request was not started")
+
+// call is one request on its way through the pool. The pool owns it from
+// Submit on; only done may be touched by the caller then.
+type call struct {
+	id      uint64
+	get     bool
+	query   string
+	headers []byte // "name\0value\0name\0value", nil when the script wants none
+	body    body
+	done    chan result // receives exactly once
+
+	// The rest is guarded by the pool's mutex.
+	answered  bool
+	abandoned bool // nobody waits any more
+	replays   int
+}
+
+// result is what came of a call.
+type result struct {
+	outcome frame.Outcome
+	body    []byte   // JSON, for OK and BadInput
+	file    *os.File // instead of body when it is large; the receiver closes it
+	length  int64
+	ran     time.Duration // run() alone
+	pid     int           // of the worker; 0 when none was asked
+	err     error         // errNotStarted, errCrashed; the outcome says nothing then
+}
+
+var errCrashed = errors.New("worker ended while it ran the request")
+
+func (c *call) frame(slot int) frame.Frame {
+	f := frame.Frame{Type: frame.Request, Slot: uint8(slot), ID: c.id}
+	if c.get {
+		f.Flags |= frame.FlagGet
+		f.Meta = append(f.Meta, c.query...)
+	}
+	if c.headers != nil {
+		f.Meta = append(append(f.Meta, 0), c.headers...)
+	}
+	if c.body.segment != nil {
+		f.Flags |= frame.FlagDescriptor
+		f.BodyLen = uint64(c.body.length)
+	} else {
+		f.Body = c.body.inline
+	}
+	return f
+}
+
+// size is how many bytes the call puts onto a worker's socket, nearly.
+func (c *call) size() int {
+	return frame.HeaderSize + len(c.headers) + len(c.query) + len(c.body.inline)
+}
+
+// answer settles a call. Callers hold the pool's mutex.
+func (c *call) answer(r result) {
+	if c.answered {
+		if r.file != nil {
+			_ = r.file.Close() // nobody is left to read it
+		}
+		return
+	}
+	c.answered = true
+	c.done <- r
+}

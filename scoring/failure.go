@@ -1,0 +1,177 @@
+package scoring
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-ml/sluice"
+)
+
+// MaxTermination bounds the cause in a termination file, in bytes.
+const MaxTermination = 4096
+
+// cause says why a worker ended. It is pure.
+func (e ending) cause(s Settings) *sluice.Cause {
+	switch {
+	case e.failed != nil:
+		return e.failed
+	case e.err != nil && notStartable(e.err):
+		return &sluice.Cause{Code: sluice.CausePythonMissing,
+			Message: fmt.Sprintf("the Python interpreter %s cannot be started: %v", s.Python, e.err),
+			Hint:    "set --python or AZUREML_INFERENCE_PYTHON_PATH"}
+	case e.signal != 0:
+		return e.crash(s)
+	case e.err != nil:
+		return &sluice.Cause{Code: sluice.CauseInternal, Message: e.err.Error(), Evidence: lastOf(e.tail, 12)}
+	}
+	return &sluice.Cause{Code: sluice.CauseScriptExited, File: scriptName(s),
+		Message:  fmt.Sprintf("the script ended the interpreter with exit code %d %s", e.code, e.during()),
+		Hint:     "raise an exception instead of ending the process",
+		Evidence: lastOf(e.tail, 12)}
+}
+
+func (e ending) during() string {
+	switch e.phase {
+	case PhaseReady:
+		return "while it was serving"
+	case PhaseInit:
+		return "while init() ran"
+	case PhaseImport:
+		return "while the script was imported"
+	}
+	return "while it started"
+}
+
+func (e ending) crash(s Settings) *sluice.Cause {
+	name := signalName(e.signal)
+	c := &sluice.Cause{Code: sluice.CauseCrashed, File: scriptName(s), Evidence: lastOf(e.tail, 12),
+		Message: fmt.Sprintf("the interpreter was ended by %s %s", name, e.during())}
+	if name == "SIGKILL" {
+		c.Hint = "nothing in Python sends this signal: most often memory ran out; use an instance type with more"
+		return c
+	}
+	if file, line := crashPlace(e.tail, s); line > 0 {
+		c.File, c.Line = file, line
+	}
+	c.Hint = "native code called from this line failed; another version of the library it belongs to may not"
+	return c
+}
+
+var stackLine = regexp.MustCompile(`^\s*File "(.+)", line (\d+) in `)
+
+// crashPlace finds, in what the fault handler wrote, the innermost line of the
+// user's own code: stacks come with the most recent call first.
+func crashPlace(tail []string, s Settings) (string, int) {
+	from := 0
+	for i, line := range tail {
+		if strings.Contains(line, "(most recent call first)") && strings.Contains(line, "Current thread") {
+			from = i
+		}
+	}
+	for _, line := range tail[from:] {
+		m := stackLine.FindStringSubmatch(line)
+		if m == nil || strings.HasPrefix(m[1], "<") || installed(m[1]) {
+			continue
+		}
+		n, err := strconv.Atoi(m[2])
+		if err != nil {
+			continue
+		}
+		return shownPath(m[1], s), n
+	}
+	return "", 0
+}
+
+var standardLibrary = regexp.MustCompile(`/lib(?:64)?/python3\.\d+/`)
+
+func installed(file string) bool {
+	return strings.Contains(file, "/site-packages/") || strings.Contains(file, "/dist-packages/") ||
+		standardLibrary.MatchString(file)
+}
+
+// shownPath gives a file as its author knows it: relative to the code's folder.
+func shownPath(file string, s Settings) string {
+	roots := []string{s.AppRoot, filepath.Dir(filepath.Join(s.AppRoot, s.EntryScript)), filepath.Dir(s.EntryScript)}
+	if s.SourceDir != "" {
+		roots = append([]string{filepath.Join(s.AppRoot, s.SourceDir)}, roots...)
+	}
+	for _, root := range roots {
+		if rel, err := filepath.Rel(root, file); err == nil && root != "/" && root != "." && !strings.HasPrefix(rel, "..") {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return file
+}
+
+func scriptName(s Settings) string {
+	if s.EntryScript == "" {
+		return "main.py"
+	}
+	path := s.EntryScript
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(s.AppRoot, path)
+	}
+	return shownPath(path, s)
+}
+
+func notStartable(err error) bool {
+	var e *exec.Error
+	return errors.As(err, &e) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+}
+
+func lastOf(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }
+
+// writeTermination leaves the cause where the engine looks for it.
+func writeTermination(path string, cause *sluice.Cause) error {
+	text, err := encodeTermination(cause)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("writing termination file: %w", err)
+	}
+	return nil
+}
+
+// encodeTermination gives the cause in at most MaxTermination bytes: evidence
+// goes first, oldest first, then the ends of what is long.
+func encodeTermination(cause *sluice.Cause) ([]byte, error) {
+	c := *cause
+	for {
+		text, err := plainJSON(&c)
+		if err != nil {
+			return nil, fmt.Errorf("encoding cause: %w", err)
+		}
+		if len(text) <= MaxTermination {
+			return text, nil
+		}
+		switch {
+		case len(c.Evidence) > 0:
+			c.Evidence = c.Evidence[1:]
+		case len(c.Hint) > 200:
+			c.Hint = c.Hint[:200]
+		case len(c.Message) > 40:
+			c.Message = strings.ToValidUTF8(c.Message[:len(c.Message)*3/4], "") + "…"
+		default:
+			c.File, c.Hint = "", ""
+		}
+	}
+}
+
+// plainJSON encodes without the escapes that are for web pages.
+func plainJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

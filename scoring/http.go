@@ -1,0 +1,127 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This is the only file that knows net/http, so that the HTTP layer can be
+// replaced under the server.
+
+// front is the HTTP layer: it turns requests into heads, and replies into
+// responses.
+type front struct {
+	server *http.Server
+}
+
+const (
+	headerTime    = 30 * time.Second // for a request's head to arrive
+	idleTime      = 10 * time.Minute // longer than any gateway keeps a connection
+	maxHeadBytes  = 256 << 10
+	maxDrainBytes = 256 << 10 // of an unread body, to keep the connection
+)
+
+func newFront(s *Server) *front {
+	handler := func(rw http.ResponseWriter, r *http.Request) {
+		writeReply(rw, r, s.answer(r.Context(), headOf(r), r.Body))
+	}
+	return &front{server: &http.Server{
+		Handler:           http.HandlerFunc(handler),
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeadBytes,
+		ErrorLog:          nil,
+	}}
+}
+
+// serve accepts on all listeners until one fails or close is called.
+func (f *front) serve(ctx context.Context, listener net.Listener) error {
+	stop := context.AfterFunc(ctx, func() {
+		_ = f.server.Close() // connections only; there is nothing to lose any more
+	})
+	defer stop()
+	if err := f.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func headOf(r *http.Request) Head {
+	return Head{
+		Method: r.Method,
+		Path:   r.URL.Path,
+		Query:  r.URL.RawQuery,
+		Length: r.ContentLength,
+		Get: func(name string) (string, bool) {
+			values := r.Header[name]
+			if len(values) == 1 {
+				return values[0], true
+			}
+			return strings.Join(values, ","), len(values) > 0
+		},
+		Headers: func() []byte { return encodeHeaders(r) },
+	}
+}
+
+// encodeHeaders gives the headers as a worker gets them. Names with an
+// underscore are left out, as the original's HTTP layer does: they would be
+// taken for others.
+func encodeHeaders(r *http.Request) []byte {
+	out := make([]byte, 0, 512)
+	add := func(name, value string) {
+		if len(out) > 0 {
+			out = append(out, 0)
+		}
+		out = append(append(append(out, name...), 0), value...)
+	}
+	add("Host", r.Host)
+	names := make([]string, 0, len(r.Header))
+	for name := range r.Header {
+		if !strings.Contains(name, "_") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		add(name, strings.Join(r.Header[name], ","))
+	}
+	if len(r.TransferEncoding) > 0 {
+		add("Transfer-Encoding", strings.Join(r.TransferEncoding, ","))
+	}
+	return out
+}
+
+func writeReply(rw http.ResponseWriter, r *http.Request, reply Reply) {
+	if reply.File != nil {
+		defer reply.File.Close()
+	}
+	if reply.Silent {
+		panic(http.ErrAbortHandler) // ends the connection without a word
+	}
+	h := rw.Header()
+	for _, f := range reply.Fields {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	h["Content-Type"] = []string{reply.Type}
+	h["Content-Length"] = []string{strconv.FormatInt(reply.length(), 10)}
+	if reply.Close {
+		h["Connection"] = []string{"close"}
+	}
+	rw.WriteHeader(reply.Status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// Errors of writing are those of a client that is gone.
+	if reply.File != nil {
+		_, _ = io.Copy(rw, io.LimitReader(reply.File, reply.Length))
+		return
+	}
+	_, _ = rw.Write(reply.Body)
+}

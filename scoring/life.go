@@ -1,0 +1,264 @@
+package scoring
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/scoring/frame"
+)
+
+const phaseEnded Phase = "ended"
+
+// The life of a worker:
+//
+//	starting ─▶ import ─▶ init ─▶ ready ─▶ ended
+//	    └─────────┴─────────┴────────────────▲   (failed, or killed)
+
+// ending is how a worker ended.
+type ending struct {
+	pid    int
+	phase  Phase // how far it had come
+	ready  bool  // whether it could serve
+	code   int
+	signal syscall.Signal
+	failed *sluice.Cause // in its own words
+	tail   []string      // the last lines of its standard error
+	err    error         // it could not be started, or broke the protocol
+}
+
+// load is the meta of a LOAD frame.
+type load struct {
+	Version   int    `json:"version"`
+	AppRoot   string `json:"app_root"`
+	SourceDir string `json:"source_dir"`
+	Script    string `json:"entry_script"`
+	ModelDir  string `json:"model_dir"`
+	TimeoutMS int64  `json:"timeout_ms"`
+}
+
+// runWorker starts a worker and stays with it until its end, which comes by
+// itself or with the context. When it returns the process is gone, its finished
+// answers are delivered and what it had not started is in the queue again.
+func (p *Pool) runWorker(ctx context.Context) ending {
+	w, err := p.startWorker()
+	if err != nil {
+		return ending{phase: PhaseStarting, err: err}
+	}
+	tail := &lastLines{}
+	var pumps sync.WaitGroup
+	pumps.Go(func() { p.passOn(w, false, tail) })
+	pumps.Go(func() { p.passOn(w, true, tail) })
+
+	stop := context.AfterFunc(ctx, func() { w.end() })
+	received := make(chan error, 1)
+	go func() {
+		err := w.order()
+		if err == nil {
+			err = w.receive()
+		}
+		if err != nil {
+			w.process.kill()
+		}
+		w.lingering()
+		received <- err
+	}()
+	code, signal := w.process.wait()
+	// Nobody holds the other end any more, so the reader comes to its end once
+	// it has read what is there; the deadline is for a descriptor that escaped.
+	_ = w.conn.SetReadDeadline(time.Now().Add(abortGrace))
+	err = <-received
+	stop()
+	_ = w.process.stdout.SetReadDeadline(time.Now().Add(abortGrace))
+	_ = w.process.stderr.SetReadDeadline(time.Now().Add(abortGrace))
+	pumps.Wait()
+
+	end := p.bury(w, signal)
+	end.code, end.signal, end.tail, end.err = code, signal, tail.lines(), err
+	return end
+}
+
+func (p *Pool) startWorker() (*worker, error) {
+	program, err := bootProgram()
+	if err != nil {
+		return nil, err
+	}
+	page, err := newPage()
+	if err != nil {
+		return nil, err
+	}
+	process, err := startProcess(p.spawn, p.settings.Python, program, p.settings.Environ, page.memory)
+	if err != nil {
+		page.close()
+		return nil, err
+	}
+	w := &worker{pool: p, pid: process.cmd.Process.Pid, process: process, conn: process.conn, page: page, phase: PhaseStarting}
+	p.mu.Lock()
+	p.workers = append(p.workers, w)
+	p.judgePhase()
+	p.mu.Unlock()
+	return w, nil
+}
+
+// order tells a new worker what it is and what to serve.
+func (w *worker) order() error {
+	wire, err := bundle()
+	if err != nil {
+		return err
+	}
+	s := w.pool.settings
+	meta, err := json.Marshal(load{Version: frame.Version, AppRoot: s.AppRoot, SourceDir: s.SourceDir,
+		Script: s.EntryScript, ModelDir: s.ModelDir, TimeoutMS: s.Timeout.Milliseconds()})
+	if err != nil {
+		return fmt.Errorf("telling worker what to serve: %w", err)
+	}
+	if wire, err = frame.Append(wire, &frame.Frame{Type: frame.Load, Meta: meta}); err != nil {
+		return fmt.Errorf("telling worker what to serve: %w", err)
+	}
+	if _, err := w.conn.Write(wire); err != nil {
+		return nil // it has died already; how is what counts
+	}
+	return nil
+}
+
+// advance follows what a worker says of its start. Callers hold the mutex.
+func (w *worker) advance(f frame.Frame) error {
+	p := w.pool
+	switch f.Type {
+	case frame.Hello:
+		var hello struct {
+			Version int `json:"version"`
+		}
+		if err := json.Unmarshal(f.Meta, &hello); err != nil || hello.Version != frame.Version {
+			return fmt.Errorf("worker speaks version %d of the protocol, not %d", hello.Version, frame.Version)
+		}
+	case frame.Phase:
+		var said struct {
+			Phase Phase `json:"phase"`
+		}
+		if err := json.Unmarshal(f.Meta, &said); err != nil || said.Phase != PhaseImport && said.Phase != PhaseInit {
+			return fmt.Errorf("worker is in unknown phase %q", said.Phase)
+		}
+		w.phase = said.Phase
+	case frame.Ready:
+		var ready struct {
+			Headers bool `json:"headers"`
+		}
+		if err := json.Unmarshal(f.Meta, &ready); err != nil {
+			return fmt.Errorf("reading that worker is ready: %w", err)
+		}
+		p.headersUnwanted.Store(!ready.Headers)
+		w.phase = PhaseReady
+		p.refusing = false
+	case frame.Failed:
+		cause := &sluice.Cause{}
+		if err := json.Unmarshal(f.Meta, cause); err != nil {
+			return fmt.Errorf("reading why worker failed: %w", err)
+		}
+		w.failed = cause
+	default:
+		return fmt.Errorf("worker sent a frame of type %d", f.Type)
+	}
+	p.judgePhase()
+	return nil
+}
+
+// end asks a worker to go: it does when it has read the end of its socket. One
+// that runs a request, or does not listen, is killed after a grace.
+func (w *worker) end() {
+	_ = w.conn.CloseWrite() // it may be gone
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	w.leave()
+}
+
+// lingering sees to it that a worker that has closed its socket ends as well.
+func (w *worker) lingering() {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	w.leave()
+}
+
+// bury takes a worker whose process is gone out of the pool: answers found in
+// its outbox are delivered, the request it was running fails, and those it had
+// not begun go back to the queue.
+func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
+	p.mu.Lock()
+	end := ending{pid: w.pid, phase: w.phase, ready: w.phase == PhaseReady, failed: w.failed}
+	for _, f := range w.page.answers() {
+		w.respond(f, nil)
+	}
+	ran, _ := w.page.running()
+	var unstarted []*call
+	for slot, c := range w.pending {
+		switch {
+		case c == nil:
+		case c.id == ran || c.replays == maxReplays:
+			w.free(slot, false).answer(result{err: errCrashed, pid: w.pid})
+		case c.answered || c.abandoned:
+			w.free(slot, false)
+		default:
+			c.replays++
+			unstarted = append(unstarted, w.free(slot, true))
+		}
+	}
+	slices.SortFunc(unstarted, func(a, b *call) int { return int(int64(a.id - b.id)) })
+	w.phase = phaseEnded
+	if w.watch != nil {
+		w.watch.Stop()
+	}
+	p.workers = slices.DeleteFunc(p.workers, func(o *worker) bool { return o == w })
+	p.judgePhase()
+	p.putBack(unstarted)
+	others := slices.Clone(p.workers)
+	_ = w.conn.Close()
+	w.page.close()
+	p.mu.Unlock()
+	for _, other := range others {
+		other.flush()
+	}
+	return end
+}
+
+// maxReplays bounds how many workers a request may be given to that die before
+// they start it.
+const maxReplays = 5
+
+// passOn copies a worker's output into the log.
+func (p *Pool) passOn(w *worker, stderr bool, tail *lastLines) {
+	file, name, keep := w.process.stdout, "azmlinfsrv.stdout", (func(string))(nil)
+	if stderr {
+		file, name, keep = w.process.stderr, "azmlinfsrv.stderr", tail.add
+	}
+	// Its errors are those of a pipe whose writer is gone.
+	_ = p.log.pump(file, w.pid, name, keep)
+	_ = file.Close()
+}
+
+// lastLines keeps the last lines of what a worker wrote to standard error.
+type lastLines struct {
+	mu   sync.Mutex
+	kept []string // guarded by mu
+}
+
+const keepLines = 100
+
+func (l *lastLines) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.kept) == keepLines {
+		l.kept = append(l.kept[:0], l.kept[1:]...)
+	}
+	l.kept = append(l.kept, line[:min(len(line), 500)])
+}
+
+func (l *lastLines) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.kept)
+}

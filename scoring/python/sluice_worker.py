@@ -1,0 +1,187 @@
+"""A worker: loads one script and runs it, one request at a time.
+
+    LOAD -> import -> init() -> READY -> requests ... until the server is gone
+
+Everything runs on the main thread, because that is what scripts were promised
+and because only it can be interrupted.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import json
+import logging
+import mmap
+import os
+import signal
+import socket
+import sys
+from time import CLOCK_MONOTONIC, clock_gettime_ns
+from typing import Any, Dict, Iterator, NoReturn, Optional, Tuple
+
+import sluice_failures as failures
+import sluice_frames as frames
+import sluice_inputs as inputs
+import sluice_logs as logs
+import sluice_script as scripts
+from sluice_frames import Channel, Frame
+
+SOCKET, SHARED = 3, 4  # the descriptors a worker is born with
+LOAD_FAILED = 3  # the exit code that the original server has for it
+TREE_LINES = 200
+
+
+def main() -> None:
+    os.set_inheritable(SOCKET, False)
+    os.set_inheritable(SHARED, False)
+    faulthandler.enable()
+    logger = logs.configure()
+    shared = mmap.mmap(SHARED, frames.OUTBOX + frames.OUTBOX_SIZE)
+    channel = Channel(socket.socket(fileno=SOCKET), shared)
+    incoming = channel.frames()
+    load = next(incoming, None)
+    if load is None:
+        return
+    order = json.loads(load.meta)
+    if load.type != frames.LOAD or order["version"] != frames.VERSION:
+        raise frames.ProtocolError(f"the server speaks version {order.get('version')}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    channel.tell(frames.HELLO, _json({"version": frames.VERSION, "python": python}))
+    settings = scripts.Settings(
+        order["app_root"], order["source_dir"], order["entry_script"], order["model_dir"]
+    )
+    script = start(channel, settings, logger)
+    logger.info("Scoring timeout is set to %s", order["timeout_ms"])
+    logger.info("Worker with pid %s ready for serving traffic", os.getpid())
+    channel.tell(frames.READY, _json({"headers": script.wants_headers}))
+    serve(channel, incoming, script, logger)
+
+
+def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) -> scripts.Script:
+    """Import the script and call init(); does not return when that fails."""
+    scripts.extend_path(settings)
+    logs.hook_print()
+    versions = failures.VersionWarnings()
+    stage = "import"
+    try:
+        channel.tell(frames.PHASE, _json({"phase": stage}))
+        script = scripts.load(settings)
+        stage = "init"
+        channel.tell(frames.PHASE, _json({"phase": stage}))
+        user_logger = logging.getLogger("azmlinfsrv.user_script")
+        user_logger.info("Invoking user's init function")
+        script.init()
+        user_logger.info("Users's init has completed successfully")
+        return script
+    except BaseException as error:
+        if stage == "init":
+            logger.error("User's init function failed")
+        logger.error("Encountered Exception %s", failures.user_traceback(error))
+        if stage == "init":
+            log_model_dir(settings.model_dir, logger)
+        give_up(channel, failures.cause_of(error, stage, settings, versions))
+
+
+def give_up(channel: Channel, cause: Dict[str, Any]) -> NoReturn:
+    """Tell the server why, and end even if the script left threads behind."""
+    channel.tell(frames.FAILED, _json(cause))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(LOAD_FAILED)
+
+
+def log_model_dir(path: str, logger: logging.Logger) -> None:
+    if not path or not os.path.exists(path):
+        return
+    logger.info("Model Directory Contents:")
+    lines = failures.tree(path)
+    for line in itertools.islice(lines, TREE_LINES):
+        logger.info(line)
+    if next(lines, None):
+        logger.info("Output Truncated. First %s lines shown.", TREE_LINES)
+
+
+def serve(
+    channel: Channel, incoming: Iterator[Frame], script: scripts.Script, logger: logging.Logger
+) -> None:
+    """Answer every request. What the server reads in shared memory: the start
+    is written before the id, so that a new id never has an old start."""
+    words, cancel = channel.words, channel.cancel
+    running = False
+
+    def abort(number: int, frame: Any) -> None:
+        # The signal may come late, when another request is inside already.
+        if running and words[frames.WORD_ABORT] == words[frames.WORD_RUNNING]:
+            raise TimeoutError
+
+    signal.signal(signal.SIGUSR1, abort)
+    clock, run = clock_gettime_ns, script.run
+    for frame in incoming:
+        if frame.type != frames.REQUEST:
+            continue
+        if cancel[frame.slot]:
+            channel.drop_body(frame)
+            channel.answer(frame, frames.CANCELED, 0, b"")
+            continue
+        words[frames.WORD_START] = clock(CLOCK_MONOTONIC)
+        words[frames.WORD_RUNNING] = frame.id
+        ran = 0
+        try:
+            arguments, refusal = prepare(channel, frame, script)
+            if arguments is None:
+                channel.answer(frame, frames.BAD_INPUT, 0, refusal)
+                continue
+            running = True
+            began = clock(CLOCK_MONOTONIC)
+            output = run(**arguments)
+            ran = clock(CLOCK_MONOTONIC) - began
+            running = False
+        except BaseException as error:
+            inside, running = running, False
+            channel.answer(frame, judge(error, inside, logger), ran, b"")
+            if not isinstance(error, Exception):
+                channel.flush()
+                raise
+            continue
+        try:
+            channel.answer(frame, frames.OK, ran, scripts.output_json(output))
+        except Exception as error:
+            log_exception(error, logger)
+            channel.answer(frame, frames.INTERNAL, ran, b"")
+
+
+def prepare(
+    channel: Channel, frame: Frame, script: scripts.Script
+) -> Tuple[Optional[Dict[str, Any]], bytes]:
+    """The arguments of run(), or the body of an answer that refuses the input."""
+    if frame.flags & frames.FLAG_GET:
+        text = json.dumps(inputs.query_object(inputs.query_of(frame.meta)))
+    else:
+        try:
+            text = channel.body_text(frame)
+        except UnicodeDecodeError as error:
+            message = f"Input cannot be decoded as UTF-8: {error}"
+            return None, _json({"message": message})
+    headers = inputs.headers_of(frame.meta) if script.wants_headers else None
+    return script.arguments(text, headers), b""
+
+
+def judge(error: BaseException, inside: bool, logger: logging.Logger) -> int:
+    """The outcome for what was raised inside run(), or on the way there."""
+    log_exception(error, logger)
+    if not inside and isinstance(error, Exception):
+        return frames.INTERNAL
+    if isinstance(error, TimeoutError):
+        return frames.TIMED_OUT
+    if not isinstance(error, Exception):
+        return frames.EXITED
+    return frames.RAISED
+
+
+def log_exception(error: BaseException, logger: logging.Logger) -> None:
+    logger.error("Encountered Exception: %s", failures.user_traceback(error))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode("ascii")

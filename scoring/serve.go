@@ -1,0 +1,206 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/sluice-ml/sluice/scoring/frame"
+)
+
+// answer answers one request: route, ids, admission, body, worker. It returns
+// when the answer is known or the client is gone (the context is done).
+func (s *Server) answer(ctx context.Context, h Head, in io.Reader) Reply {
+	s.inFlight.Add(1)
+	defer s.left()
+	r := s.route(ctx, h, in)
+	r.Close = r.Close || s.draining.Load()
+	return r
+}
+
+func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
+	began := time.Now()
+	kind := routeOf(h.Path)
+	if early, done := s.refuse(kind, h.Method); done {
+		return early
+	}
+	if kind == routeLive || kind == routeReady {
+		return s.health(kind)
+	}
+	id, refusal, deprecated := idsOf(h)
+	if deprecated {
+		s.log.Printf('W', "x-ms-request-id header has been deprecated and will be removed from future versions of the server."+
+			" Please use x-ms-client-request-id.")
+	}
+	var r Reply
+	pid := s.pid
+	switch {
+	case refusal != "":
+		r = message(431, refusal)
+		kind = routeUnknown // the access log has no line for it
+	case kind == routeRoot:
+		r = s.root(h.Method)
+	case kind == routeSwagger:
+		r = message(404, textSwagger)
+	case h.Method == "OPTIONS":
+		r = Reply{Status: 200, Type: typeHTML, Fields: []Field{{fieldFailed, "False"}}}
+	case h.Method == "HEAD":
+		r = message(405, textHead)
+	default:
+		r, pid = s.score(ctx, h, in)
+	}
+	s.sign(&r, h, id)
+	if (kind == routeScore || kind == routeSwagger) && !r.Silent {
+		s.log.Access(pid, h.Method, h.Path, h.Query, r.Status, time.Since(began), r.length())
+	}
+	return r
+}
+
+func (r *Reply) length() int64 {
+	if r.File != nil {
+		return r.Length
+	}
+	return int64(len(r.Body))
+}
+
+// refuse answers what has no route; such answers carry no ids.
+func (s *Server) refuse(kind routeKind, method string) (Reply, bool) {
+	allowed := false
+	switch kind {
+	case routeUnknown:
+		return message(404, textNotFound), true
+	case routeScore:
+		allowed = method == "GET" || method == "POST" || method == "OPTIONS" || method == "HEAD"
+	case routeRoot, routeSwagger:
+		allowed = method == "GET" || method == "HEAD" || method == "OPTIONS"
+	default:
+		allowed = method == "GET" || method == "HEAD"
+	}
+	if !allowed {
+		return message(405, textMethod), true
+	}
+	return Reply{}, false
+}
+
+func (s *Server) root(method string) Reply {
+	if method == "OPTIONS" {
+		return Reply{Status: 200, Type: typeHTML, Fields: []Field{{"Allow", "HEAD, GET, OPTIONS"}}}
+	}
+	if phase, _ := s.pool.Phase(); phase != PhaseReady {
+		return Reply{Status: 503, Type: typeHTML, Body: []byte("Not ready: " + string(phase))}
+	}
+	return Reply{Status: 200, Type: typeHTML, Body: []byte("Healthy")}
+}
+
+// health answers the two questions that need no worker.
+func (s *Server) health(kind routeKind) Reply {
+	phase, since := s.pool.Phase()
+	seconds := int(time.Since(since).Seconds())
+	if kind == routeLive {
+		return Reply{Status: 200, Type: typeJSON,
+			Body: fmt.Appendf(nil, `{"live":true,"phase":%q,"seconds":%d}`, phase, seconds)}
+	}
+	r := Reply{Status: 200, Type: typeJSON, Body: fmt.Appendf(nil, `{"live":true,"ready":%t,"phase":%q,"seconds":%d}`,
+		phase == PhaseReady, phase, seconds)}
+	if phase != PhaseReady {
+		r.Status = 503
+	}
+	return r
+}
+
+// sign adds the headers that every answer of a route has.
+func (s *Server) sign(r *Reply, h Head, id ids) {
+	add := func(name, value string) {
+		if value != "" {
+			r.Fields = append(r.Fields, Field{name, value})
+		}
+	}
+	add("x-ms-server-version", s.settings.Version)
+	add("x-request-id", id.request)
+	add("x-ms-request-id", id.legacy)
+	add("x-ms-client-request-id", id.client)
+	if trace, ok := h.Get("Traceid"); ok {
+		r.Fields = append(r.Fields, Field{"TraceId", trace})
+	}
+}
+
+// score has run() called and says which process did it.
+func (s *Server) score(ctx context.Context, h Head, in io.Reader) (Reply, int) {
+	if s.inFlight.Load() > int64(s.settings.Queue+slots*s.settings.Workers) {
+		return notStarted("The server has too many requests."), s.pid
+	}
+	c := &call{get: h.Method == "GET", done: make(chan result, 1)}
+	if c.get {
+		c.query = h.Query
+	} else {
+		b, err := s.pool.shelf.read(in, h.Length, s.settings.MaxBody)
+		if err != nil {
+			return bodyRefused(err), s.pid
+		}
+		c.body = b
+	}
+	if !s.pool.headersUnwanted.Load() {
+		c.headers = h.Headers()
+	}
+	if err := s.pool.Submit(c); err != nil {
+		c.body.release()
+		return notStarted("The server has no worker that can take the request."), s.pid
+	}
+	select {
+	case r := <-c.done:
+		reply := s.scored(r)
+		if r.pid == 0 {
+			r.pid = s.pid
+		}
+		return reply, r.pid
+	case <-ctx.Done():
+		s.pool.Abandon(c)
+		return Reply{Silent: true}, s.pid
+	}
+}
+
+// bodyRefused is for a body that was not read to its end: the connection cannot
+// be used again.
+func bodyRefused(err error) Reply {
+	r := message(400, "The request body could not be read.")
+	switch {
+	case errors.Is(err, errTooLarge):
+		r = message(413, textTooLarge)
+	case errors.Is(err, errNoMemory):
+		r = notStarted("The server has no memory left for request bodies.")
+	}
+	r.Close = true
+	return r
+}
+
+// scored turns what a worker answered into what the client gets.
+func (s *Server) scored(r result) Reply {
+	switch {
+	case errors.Is(r.err, errNotStarted):
+		return notStarted("The server has no worker that can take the request.")
+	case r.err != nil:
+		return failed(textScript)
+	}
+	switch r.outcome {
+	case frame.OK:
+		return Reply{Status: 200, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{
+			{fieldFailed, "False"}, {"x-ms-run-fn-exec-ms", milliseconds(r.ran)}}}
+	case frame.BadInput:
+		return Reply{Status: 400, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{{fieldFailed, "False"}}}
+	case frame.Internal:
+		return message(500, textInternal)
+	case frame.TimedOut:
+		return failed(fmt.Sprintf("Scoring timeout after %d ms", s.settings.Timeout.Milliseconds()))
+	case frame.Canceled:
+		// Only what was abandoned is canceled, and then nobody listens.
+		return Reply{Silent: true}
+	}
+	return failed(textScript)
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 3, 64)
+}

@@ -1,0 +1,659 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-ml/sluice"
+)
+
+const echo = `
+def init():
+    pass
+def run(data):
+    return data
+`
+
+func TestEveryPython(t *testing.T) {
+	for _, path := range pythons(t) {
+		t.Run(path, func(t *testing.T) {
+			r := start(t, `
+import json, sys
+def init():
+    print("init runs on", sys.version_info[:2])
+def run(data, request_headers):
+    if data == "raise":
+        raise ValueError("no")
+    if data == "big":
+        return "é" * 70000
+    if data == "headers":
+        return request_headers["X-Custom-Name"]
+    return json.loads(data)
+`, interpreter(path))
+			r.score(`{"a": [1, "é"]}`).wants(t, 200, `{"a": [1, "\u00e9"]}`)
+			r.score("raise").wants(t, 500, `{"message": "`+textScript+`"}`)
+			r.score("big").wants(t, 200, `"`+strings.Repeat(`\u00e9`, 70000)+`"`)
+			long := `"` + strings.Repeat("x", 1<<20) + `"`
+			r.score(long).wants(t, 200, long)
+			r.send("POST", "/score", "headers", "x-custom-name", "v").wants(t, 200, `"v"`)
+			r.get("/score?a=1&b=x&a=[2]").wants(t, 200, `{"a": [1, [2]], "b": "x"}`)
+			r.logs(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} I \[\d+\] azmlinfsrv\.print - init runs on \(3, \d+\)$`)
+			r.logs(`^  File ".*/score.py", line 7, in run$`)
+		})
+	}
+}
+
+func TestInputAndOutput(t *testing.T) {
+	r := start(t, `
+def init():
+    pass
+def run(data):
+    return {"none": None, "text": data, "tuple": (1, 2.5, True), "nan": float("nan"),
+            "bytes": b"x", "exception": 0}.get(data, data)
+`)
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		want, failed             string
+	}{
+		{"text", "POST", "/score", "text", 200, `"text"`, "False"},
+		{"nothing returned", "POST", "/score", "none", 200, `{}`, "False"},
+		{"tuple", "POST", "/score", "tuple", 200, `[1, 2.5, true]`, "False"},
+		{"not a number", "POST", "/score", "nan", 200, `NaN`, "False"},
+		{"bytes", "POST", "/score", "bytes", 500, `{"message": "` + textInternal + `"}`, "False"},
+		{"empty body", "POST", "/score", "", 200, `""`, "False"},
+		{"not UTF-8", "POST", "/score", "\xff", 400,
+			`{"message": "Input cannot be decoded as UTF-8: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"}`, "False"},
+		{"GET without a query", "GET", "/score", "", 200, `"{}"`, "False"},
+		{"slashes in front", "GET", "//score", "", 200, `"{}"`, "False"},
+		{"OPTIONS", "OPTIONS", "/score", "", 200, ``, "False"},
+		{"PUT", "PUT", "/score", "", 405, `{"message": "` + textMethod + `"}`, "False"},
+		{"slash behind", "POST", "/score/", "", 404, `{"message": "` + textNotFound + `"}`, "False"},
+		{"swagger", "GET", "/swagger.json", "", 404, `{"message": "` + textSwagger + `"}`, "False"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := r.send(c.method, c.path, c.body)
+			got.wants(t, c.status, c.want)
+			if f := got.Header.Get(fieldFailed); f != c.failed {
+				t.Errorf("%s is %q, want %q", fieldFailed, f, c.failed)
+			}
+		})
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	model := t.TempDir()
+	if err := os.MkdirAll(model+"/model", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(model+"/model/clf.pkl", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	type want struct {
+		code    sluice.CauseCode
+		line    int
+		message string
+		hint    string
+	}
+	for _, c := range []struct {
+		name, script string
+		want         want
+	}{
+		{"syntax error", "def init():\n    return (\n",
+			want{sluice.CauseScriptSyntax, 2, "SyntaxError: ", ""}},
+		{"no init", "def innit(): pass\ndef run(data): pass\n",
+			want{sluice.CauseScriptFunctions, 0, "score.py has no init() function; it has innit(), run()", "define init()"}},
+		{"no run", "def init(): pass\n",
+			want{sluice.CauseScriptFunctions, 0, "score.py has no run() function; it has init()", "run(data)"}},
+		{"variadic run", "def init(): pass\ndef run(*data): pass\n",
+			want{sluice.CauseScriptFunctions, 2, "run() cannot accept positional-only arguments, *args, or **kwargs", "def run(data)"}},
+		{"run without input", "def init(): pass\ndef run(request_headers): pass\n",
+			want{sluice.CauseScriptFunctions, 2, `run() needs to accept an argument other than "request_headers"`, ""}},
+		{"module missing", "import os\nimport cv2_not_there.core\n",
+			want{sluice.CauseImportMissing, 2, "module cv2_not_there is not installed", "add cv2-not-there to"}},
+		{"module missing in init", "def init():\n    import sklearn_not_there\ndef run(data): pass\n",
+			want{sluice.CauseImportMissing, 2, "module sklearn_not_there is not installed", "conda file"}},
+		{"import raises", "def init(): pass\ndef run(data): pass\nundefined\n",
+			want{sluice.CauseImportFailed, 3, "NameError: name 'undefined' is not defined", ""}},
+		{"init raises", "import json\ndef init():\n    json.loads('{')\ndef run(data): pass\n",
+			want{sluice.CauseInitRaised, 3, "init() raised JSONDecodeError: ", ""}},
+		{"model file missing", "import os\ndef init():\n    open(os.environ['AZUREML_MODEL_DIR'] + '/clf.pkl')\ndef run(data): pass\n",
+			want{sluice.CauseModelFile, 3, model + "/clf.pkl, which does not exist; AZUREML_MODEL_DIR (" + model + ") holds model/clf.pkl", "AZUREML_MODEL_DIR"}},
+		{"other file missing", "def init():\n    open('/no/such/file')\ndef run(data): pass\n",
+			want{sluice.CauseInitRaised, 2, "FileNotFoundError", ""}},
+		{"exit while importing", "import sys\n\nsys.exit(9)\n",
+			want{sluice.CauseScriptExited, 3, "exit code 9 while the script was imported", "raise an exception"}},
+		{"exit past Python", "import os\ndef init():\n    os._exit(9)\ndef run(data): pass\n",
+			want{sluice.CauseScriptExited, 0, "exit code 9 while init() ran", "raise an exception"}},
+		{"segmentation fault", "import ctypes\ndef init():\n    ctypes.string_at(0)\ndef run(data): pass\n",
+			want{sluice.CauseCrashed, 3, "SIGSEGV while init() ran", "native code"}},
+		{"killed", "import os\ndef init():\n    os.kill(os.getpid(), 9)\ndef run(data): pass\n",
+			want{sluice.CauseCrashed, 0, "SIGKILL while init() ran", "memory"}},
+		{"rawhttp", "from azureml.contrib.services.aml_request import rawhttp\n",
+			want{sluice.CauseNotBuilt, 1, "@rawhttp", ""}},
+		{"rawhttp by its package", "from azureml_inference_server_http.api.aml_response import AMLResponse\n",
+			want{sluice.CauseNotBuilt, 1, "AMLResponse", ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := fails(t, c.script, modelDir(model), environ("AZUREML_MODEL_DIR="+model))
+			var cause *sluice.Cause
+			if !errors.As(err, &cause) {
+				t.Fatalf("error without a cause: %v", err)
+			}
+			if cause.Code != c.want.code || cause.Line != c.want.line || cause.File != "score.py" ||
+				!strings.Contains(cause.Message, c.want.message) || !strings.Contains(cause.Hint, c.want.hint) {
+				t.Errorf("got  %s at %s: %s (%s)\nwant %s at score.py:%d: …%s… (…%s…)", cause.Code, cause.Where(),
+					cause.Message, cause.Hint, c.want.code, c.want.line, c.want.message, c.want.hint)
+			}
+			text, err := encodeTermination(cause)
+			if err != nil || len(text) > MaxTermination {
+				t.Errorf("termination message of %d bytes, %v", len(text), err)
+			}
+		})
+	}
+}
+
+func TestScriptAndInterpreterMissing(t *testing.T) {
+	for _, c := range []struct {
+		change option
+		code   sluice.CauseCode
+		text   string
+	}{
+		{func(s *Settings) { s.EntryScript += ".gone.py" }, sluice.CauseFileMissing, "score.py.gone.py"},
+		{func(s *Settings) { s.Python = "/no/python" }, sluice.CausePythonMissing, "/no/python"},
+		{func(s *Settings) { s.Python = "no-python-of-this-name" }, sluice.CausePythonMissing, "no-python-of-this-name"},
+	} {
+		var cause *sluice.Cause
+		if err := fails(t, echo, c.change); !errors.As(err, &cause) || cause.Code != c.code || !strings.Contains(cause.Message, c.text) {
+			t.Errorf("got %v, want %s naming %s", err, c.code, c.text)
+		}
+	}
+}
+
+func TestPhasesAndHealth(t *testing.T) {
+	r := launch(t, gate+`
+hold("import")
+def init():
+    hold("init")
+def run(data):
+    hold("run")
+    return data
+`)
+	r.file("import.held")
+	r.get("/").wants(t, 503, "Not ready: import")
+	r.touch("import.go")
+	r.file("init.held")
+	r.get("/").wants(t, 503, "Not ready: init")
+	live := r.get("/v2/health/live")
+	if live.Status != 200 || !strings.HasPrefix(live.Body, `{"live":true,"phase":"init","seconds":`) {
+		t.Errorf("live during init: %d %s", live.Status, live.Body)
+	}
+	if ready := r.get("/v2/health/ready"); ready.Status != 503 {
+		t.Errorf("ready during init: %d", ready.Status)
+	}
+	// A request that comes early waits, as the original's does.
+	early := make(chan answer, 1)
+	go func() { a, _ := r.tryScore("early"); early <- a }()
+	r.eventually("the early request waits", func() bool { return r.server.pool.Waiting() == 1 })
+	r.touch("init.go")
+	r.file("run.held")
+	// The only worker is stuck inside run().
+	r.get("/").wants(t, 200, "Healthy")
+	if ready := r.get("/v2/health/ready"); ready.Status != 200 {
+		t.Errorf("ready during run: %d", ready.Status)
+	}
+	r.touch("run.go")
+	(<-early).wants(t, 200, `"early"`)
+}
+
+func TestManyClients(t *testing.T) {
+	r := start(t, `
+inside = False
+def init():
+    pass
+def run(data):
+    global inside
+    assert not inside, "called while it ran"
+    inside = True
+    out = data[::-1]
+    inside = False
+    return out
+`, workers(2))
+	const clients, each = 32, 60
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := range each {
+				nonce := fmt.Sprintf("%d-%d", c, i)
+				if i%20 == 7 {
+					nonce += strings.Repeat("x", 100<<10)
+				}
+				got, err := r.tryScore(nonce)
+				if err != nil || got.Status != 200 || got.Body != `"`+reverse(nonce)+`"` {
+					t.Errorf("request %.20s: %d %.100s %v", nonce, got.Status, got.Body, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func reverse(s string) string {
+	b := []byte(s)
+	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
+		b[i], b[j] = b[j], b[i]
+	}
+	return string(b)
+}
+
+// What a worker that dies takes with it: the request it was running. What was
+// finished is delivered, what was not begun is run by another, nothing twice.
+func TestCrashLosesOnlyTheRunningRequest(t *testing.T) {
+	r := start(t, gate+`
+import ctypes
+def init():
+    pass
+def run(data):
+    note("executions", data)
+    if data == "hold":
+        hold("run")
+        ctypes.string_at(0)
+    return data
+`)
+	for range 10 { // makes the worker known as fast, so that requests are lined up in it
+		r.score("warm").wants(t, 200, `"warm"`)
+	}
+	var wg sync.WaitGroup
+	send := func(body string, status int, want string) {
+		wg.Go(func() {
+			got, err := r.tryScore(body)
+			if err != nil {
+				t.Errorf("request %s: %v", body, err)
+				return
+			}
+			got.wants(t, status, want)
+		})
+	}
+	send("hold", 500, `{"message": "`+textScript+`"}`)
+	r.file("run.held")
+	const behind = 40
+	for i := range behind {
+		send(fmt.Sprintf("behind-%d", i), 200, fmt.Sprintf(`"behind-%d"`, i))
+	}
+	r.eventually("all are in the server", func() bool { return r.server.inFlight.Load() == behind+1 })
+	r.touch("run.go")
+	wg.Wait()
+	counts := map[string]int{}
+	for line := range strings.SplitSeq(strings.TrimSpace(r.file("executions")), "\n") {
+		counts[line]++
+	}
+	delete(counts, "warm")
+	want := map[string]int{"hold": 1}
+	for i := range behind {
+		want[fmt.Sprintf("behind-%d", i)] = 1
+	}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("executions (-want +got):\n%s", diff)
+	}
+	r.logs(`Worker with pid \d+ ended: score.py:\d+: the interpreter was ended by SIGSEGV while it was serving`)
+}
+
+func TestFinishedAnswersSurviveACrash(t *testing.T) {
+	// The killer kills its process at once, when the answers before it have not
+	// been sent yet: they are in the outbox only.
+	r := start(t, gate+`
+import os, signal
+def init():
+    pass
+def run(data):
+    note("executions", data)
+    if data == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if data == "hold":
+        hold("run")
+    return data
+`)
+	for range 20 {
+		r.score("warm").wants(t, 200, `"warm"`)
+	}
+	var wg sync.WaitGroup
+	bodies := []string{"hold", "a", "b", "c", "kill", "d"}
+	for _, body := range bodies {
+		before := r.server.inFlight.Load()
+		wg.Go(func() {
+			got, err := r.tryScore(body)
+			if err != nil {
+				t.Errorf("request %s: %v", body, err)
+			} else if body == "kill" {
+				got.wants(t, 500, `{"message": "`+textScript+`"}`)
+			} else {
+				got.wants(t, 200, `"`+body+`"`)
+			}
+		})
+		r.eventually("request is in", func() bool { return r.server.inFlight.Load() > before })
+		if body == "hold" {
+			r.file("run.held")
+		}
+	}
+	r.touch("run.go")
+	wg.Wait()
+	if got, want := strings.Count(r.file("executions"), "\n"), 20+len(bodies); got != want {
+		t.Errorf("%d executions, want %d", got, want)
+	}
+}
+
+func TestSlowNeighbourDoesNotHoldFinishedAnswers(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    if data.startswith("hold"):
+        hold(data)
+    return data
+`)
+	for range 20 {
+		r.score("warm").wants(t, 200, `"warm"`)
+	}
+	// first, quick and second go into the worker together; quick is finished
+	// when second is stuck.
+	answers := map[string]chan answer{}
+	for _, body := range []string{"hold1", "quick", "hold2"} {
+		ch := make(chan answer, 1)
+		answers[body] = ch
+		before := r.server.inFlight.Load()
+		go func() { a, _ := r.tryScore(body); ch <- a }()
+		r.eventually("request is in", func() bool { return r.server.inFlight.Load() > before })
+		if body == "hold1" {
+			r.file("hold1.held")
+		}
+	}
+	r.eventually("all three are in the worker", func() bool {
+		r.server.pool.mu.Lock()
+		defer r.server.pool.mu.Unlock()
+		return len(r.server.pool.workers) == 1 && r.server.pool.workers[0].count == 3
+	})
+	r.touch("hold1.go")
+	r.file("hold2.held")
+	(<-answers["quick"]).wants(t, 200, `"quick"`)
+	r.touch("hold2.go")
+	(<-answers["hold2"]).wants(t, 200, `"hold2"`)
+}
+
+func TestTimeLimit(t *testing.T) {
+	r := start(t, gate+`
+import ctypes, time
+def init():
+    pass
+def run(data):
+    if data == "python":
+        while True:
+            time.sleep(0.001)
+    if data == "native":
+        # Not interruptible by a signal: PyDLL keeps the interpreter's lock and
+        # the handler cannot run.
+        libc = ctypes.PyDLL(None)
+        while True:
+            libc.usleep(100000)
+    if data == "stubborn":
+        while True:
+            try:
+                time.sleep(60)
+            except TimeoutError:
+                note("stubborn")
+    if data == "own":
+        raise TimeoutError("mine")
+    import os
+    return os.getpid()
+`, limit(150*time.Millisecond))
+	const late = `{"message": "Scoring timeout after 150 ms"}`
+	pid := r.score("pid").Body
+	got := r.score("python")
+	got.wants(t, 500, late)
+	if got.Header.Get(fieldFailed) != "True" {
+		t.Errorf("%s is not True", fieldFailed)
+	}
+	r.score("own").wants(t, 500, late)
+	r.score("pid").wants(t, 200, pid)
+	r.score("stubborn").wants(t, 500, late)
+	if again := r.score("pid"); again.Status != 200 || again.Body == pid {
+		t.Errorf("after a stubborn script: %d %s, want another process than %s", again.Status, again.Body, pid)
+	}
+	r.file("stubborn")
+	r.score("native").wants(t, 500, late)
+	if again := r.score("pid"); again.Status != 200 {
+		t.Errorf("after native code: %d", again.Status)
+	}
+}
+
+func TestClientGoneCancelsWhatIsNotStarted(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    note("executions", data)
+    if data.startswith("hold"):
+        hold(data)
+    return data
+`)
+	for _, depth := range []string{"one at a time", "lined up"} {
+		t.Run(depth, func(t *testing.T) {
+			name := "hold-" + strings.ReplaceAll(depth, " ", "-")
+			held := make(chan answer, 1)
+			go func() { a, _ := r.tryScore(name); held <- a }()
+			r.file(name + ".held")
+			ctx, cancel := context.WithCancel(context.Background())
+			gone := make(chan error, 1)
+			req, err := http.NewRequestWithContext(ctx, "POST", "http://sluice/score", strings.NewReader("gone"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, err := r.do(req); gone <- err }()
+			r.eventually("both are in", func() bool { return r.server.inFlight.Load() == 2 })
+			cancel()
+			if err := <-gone; err == nil {
+				t.Error("the request that was given up was answered")
+			}
+			r.eventually("it has left", func() bool { return r.server.inFlight.Load() == 1 })
+			r.touch(name + ".go")
+			(<-held).wants(t, 200, `"`+name+`"`)
+			r.score("after").wants(t, 200, `"after"`)
+			if strings.Contains(r.file("executions"), "gone") {
+				t.Error("the request that was given up was run")
+			}
+			for range 30 {
+				r.score("warm")
+			}
+		})
+	}
+}
+
+func TestQueueFull(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    hold("run")
+    return data
+`, queue(1))
+	answers := make(chan answer, 2)
+	for _, body := range []string{"runs", "waits"} {
+		go func() { a, _ := r.tryScore(body); answers <- a }()
+		if body == "runs" {
+			r.file("run.held")
+		}
+	}
+	r.eventually("one waits", func() bool { return r.server.pool.Waiting() == 1 })
+	got := r.score("refused")
+	if got.Status != 503 || got.Header.Get(fieldNotStarted) != "true" {
+		t.Errorf("got %d with %s %q", got.Status, fieldNotStarted, got.Header.Get(fieldNotStarted))
+	}
+	r.touch("run.go")
+	for range 2 {
+		if a := <-answers; a.Status != 200 {
+			t.Errorf("got %d %s", a.Status, a.Body)
+		}
+	}
+}
+
+func TestCrashLoopIsRefused(t *testing.T) {
+	r := start(t, `
+import os
+def init():
+    pass
+def run(data):
+    os._exit(1)
+`)
+	r.eventually("requests are refused", func() bool {
+		got := r.score("x")
+		if got.Status == 500 {
+			return false
+		}
+		return got.Status == 503 && got.Header.Get(fieldNotStarted) == "true"
+	})
+	r.eventually("a worker is back", func() bool { return r.get("/").Status == 200 })
+}
+
+func TestExitInRun(t *testing.T) {
+	r := start(t, `
+import sys, os
+def init():
+    pass
+def run(data):
+    if data == "exit":
+        sys.exit(5)
+    return os.getpid()
+`)
+	pid := r.score("").Body
+	r.score("exit").wants(t, 500, `{"message": "`+textScript+`"}`)
+	if got := r.score(""); got.Status != 200 || got.Body == pid {
+		t.Errorf("after exit: %d %s, want another process than %s", got.Status, got.Body, pid)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    if data == "hold":
+        hold("run")
+    return data
+`, workers(2))
+	held := make(chan answer, 1)
+	go func() { a, _ := r.tryScore("hold"); held <- a }()
+	r.file("run.held")
+	r.server.Drain()
+	// It still accepts, and asks the client not to come back.
+	got := r.score("late")
+	got.wants(t, 200, `"late"`)
+	r.touch("run.go")
+	(<-held).wants(t, 200, `"hold"`)
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Errorf("drained server ended with %v", err)
+		}
+	case <-time.After(deadline):
+		t.Fatal("the drained server did not end")
+	}
+}
+
+func TestDrainEndsAtItsGrace(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    hold("run")
+`, grace(50*time.Millisecond))
+	held := make(chan error, 1)
+	go func() { _, err := r.tryScore("hold"); held <- err }()
+	r.file("run.held")
+	r.server.Drain()
+	select {
+	case <-r.done:
+	case <-time.After(deadline):
+		t.Fatal("the server outlived its grace")
+	}
+	<-held
+}
+
+func TestBodies(t *testing.T) {
+	r := start(t, `
+def init():
+    pass
+def run(data):
+    return len(data)
+`, maxBody(3<<20))
+	for _, n := range []int{0, 1, 4095, 4096, 65535, 65536, 65537, 131072, 262144, 262145, 1 << 20, 3 << 20} {
+		for _, chunked := range []bool{false, true} {
+			body := strings.Repeat("a", n)
+			req, err := http.NewRequest("POST", "http://sluice/score", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if chunked {
+				req.ContentLength = -1
+			}
+			got, err := r.do(req)
+			if err != nil || got.Status != 200 || got.Body != fmt.Sprint(n) {
+				t.Errorf("%d bytes, chunked %t: %d %s %v", n, chunked, got.Status, got.Body, err)
+			}
+		}
+	}
+	for _, length := range []int64{3<<20 + 1, -1} {
+		req, err := http.NewRequest("POST", "http://sluice/score", strings.NewReader(strings.Repeat("a", 3<<20+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = length
+		got, err := r.do(req)
+		if err == nil && got.Status != 413 {
+			t.Errorf("a body over the limit (length %d): %d %s", length, got.Status, got.Body)
+		}
+	}
+	if shelf := r.server.pool.shelf; shelf.used != 0 {
+		t.Errorf("%d bytes of segments are still in use", shelf.used)
+	}
+}
+
+func TestOutputIsLogged(t *testing.T) {
+	r := start(t, `
+import logging, os, sys
+def init():
+    print("one", 2, sep="-")
+    sys.stdout.write("raw out\n")
+    sys.stderr.write("raw err\n")
+    os.write(1, b"\xff not text\n")
+    print("two\nlines")
+    print("elsewhere", file=sys.stderr)
+    logging.getLogger("azmlinfsrv").warning("from the script")
+def run(data):
+    return data
+`)
+	r.score("x")
+	const head = `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [IWE] \[\d+\] `
+	for _, line := range []string{
+		head + `azmlinfsrv\.print - one-2$`, head + `azmlinfsrv\.stdout - raw out$`, head + `azmlinfsrv\.stderr - raw err$`,
+		head + `azmlinfsrv\.stdout - .* not text$`, head + `azmlinfsrv\.print - two$`, `^lines$`,
+		head + `azmlinfsrv\.stderr - elsewhere$`, head + `azmlinfsrv - from the script$`,
+		head + `azmlinfsrv\.user_script - Invoking user's init function$`,
+		head + `azmlinfsrv - POST /score 200 \d+\.\d{3}ms 3$`,
+	} {
+		r.logs(line)
+	}
+	r.get("/score?a=b%20c")
+	r.logs(`azmlinfsrv - GET /score\?a=b%20c 200 \d+\.\d{3}ms \d+$`)
+	if strings.Contains(r.log.String(), "GET / ") {
+		t.Error("health is in the access log")
+	}
+}

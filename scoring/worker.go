@@ -1,0 +1,219 @@
+package scoring
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/scoring/frame"
+)
+
+// worker is one Python process, from its start to its end. All fields below
+// the first group are guarded by the pool's mutex.
+type worker struct {
+	pool    *Pool
+	pid     int
+	process *process
+	conn    *net.UnixConn
+	page    *page
+
+	phase   Phase
+	pending [slots]*call
+	count   int           // of pending
+	bytes   int           // of their frames
+	large   bool          // one with a descriptor is pending
+	leaving bool          // gets nothing more
+	stopped uint64        // id of the request that is being interrupted; 0 for none
+	failed  *sluice.Cause // what the worker said of its failed start
+	pace    pace
+	watch   *time.Timer
+	watchAt time.Time // zero when the watch is off
+
+	out     []byte     // frames to write
+	files   []*os.File // to be passed with them
+	spare   []byte
+	writing bool
+}
+
+// maxHeld bounds the bytes that wait inside one worker. It is less than what
+// the socket holds, so that writing never waits for a worker to read: the
+// goroutine that writes may be the one that reads this worker's answers.
+const maxHeld = 96 << 10
+
+// room reports whether the worker may be given c now. Large bodies are never
+// lined up: one that waits inside a worker gains nothing.
+func (w *worker) room(c *call) bool {
+	if w.phase != PhaseReady || w.leaving || w.stopped != 0 {
+		return false
+	}
+	if w.count == 0 {
+		return true
+	}
+	return c.body.segment == nil && !w.large && w.count < w.pace.depth() &&
+		w.bytes+c.size() <= maxHeld
+}
+
+// give puts c into a free slot and its frame into the output; the caller
+// flushes after it has released the mutex.
+func (w *worker) give(c *call) {
+	slot := slices.Index(w.pending[:], nil)
+	f := c.frame(slot)
+	out, err := frame.Append(w.out, &f)
+	if err != nil {
+		// Only a head beyond every limit of the HTTP layer could do this.
+		c.answer(result{err: fmt.Errorf("encoding request: %w", err)})
+		c.body.release()
+		return
+	}
+	w.out = out
+	w.pending[slot] = c
+	w.count++
+	if c.body.segment != nil {
+		w.files = append(w.files, c.body.segment.file)
+		w.large = true
+	}
+	w.bytes += c.size()
+	w.lookLater()
+}
+
+// free takes a call out of its slot; its body is given back unless it is kept
+// for another worker.
+func (w *worker) free(slot int, keep bool) *call {
+	c := w.pending[slot]
+	w.pending[slot] = nil
+	w.count--
+	if c.body.segment != nil {
+		w.large = false
+	}
+	w.bytes -= c.size()
+	w.page.cancel(slot, 0)
+	if !keep {
+		c.body.release()
+	}
+	return c
+}
+
+func (w *worker) slotOf(c *call) int { return slices.Index(w.pending[:], c) }
+
+// flush writes what give has gathered. One goroutine writes at a time, for all
+// others too; whoever comes meanwhile leaves its frame and goes.
+func (w *worker) flush() {
+	p := w.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.writing {
+		return
+	}
+	w.writing = true
+	for len(w.out) > 0 {
+		buf, files := w.out, w.files
+		w.out, w.files = w.spare[:0], nil
+		p.mu.Unlock()
+		err := send(w.conn, buf, files)
+		p.mu.Lock()
+		w.spare = buf[:0]
+		if err != nil {
+			// The reader sees the worker's end as well and puts things right.
+			w.leaving = true
+			break
+		}
+	}
+	w.writing = false
+}
+
+// receive reads frames until the worker's side is closed. Any other end is the
+// fault of the worker and is an error.
+func (w *worker) receive() error {
+	in := &inbox{conn: w.conn, buf: make([]byte, 256<<10)}
+	defer in.close()
+	for {
+		if err := in.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if err := w.handle(in); err != nil {
+			return err
+		}
+	}
+}
+
+// handle takes every whole frame of the inbox, under one hold of the mutex.
+func (w *worker) handle(in *inbox) error {
+	p := w.pool
+	p.mu.Lock()
+	for {
+		f, ok, err := in.next()
+		if err != nil {
+			p.mu.Unlock()
+			return err
+		}
+		if !ok {
+			break
+		}
+		if f.Type != frame.Response {
+			if err := w.advance(f); err != nil {
+				p.mu.Unlock()
+				return err
+			}
+			continue
+		}
+		file, err := in.file(f)
+		if err != nil {
+			p.mu.Unlock()
+			return err
+		}
+		w.respond(f, file)
+	}
+	p.fill(w)
+	p.mu.Unlock()
+	w.flush()
+	return nil
+}
+
+// respond settles the call that a response is for. A response that comes again
+// (it was found in the outbox before) or too late finds no such call. Callers
+// hold the mutex.
+func (w *worker) respond(f frame.Frame, file *os.File) {
+	slot := int(f.Slot)
+	if slot >= slots || w.pending[slot] == nil || w.pending[slot].id != f.ID {
+		if file != nil {
+			_ = file.Close() // nobody waits for it
+		}
+		return
+	}
+	r := result{outcome: f.Outcome, length: int64(f.BodyLen), file: file, ran: time.Duration(f.NS), pid: w.pid}
+	if file == nil && len(f.Body) > 0 {
+		r.body = append([]byte(nil), f.Body...)
+	}
+	if f.Outcome != frame.Canceled {
+		w.pace.observe(r.ran)
+	}
+	w.free(slot, false).answer(r)
+	if f.ID == w.stopped {
+		w.stopped = 0
+	}
+	if f.Outcome == frame.Exited {
+		w.leave()
+	}
+}
+
+// send writes frames, with the files that belong to them. The kernel may take
+// a part only; the files travel with the first.
+func send(conn *net.UnixConn, buf []byte, files []*os.File) error {
+	if len(files) > 0 {
+		n, err := sendFiles(conn, buf, files)
+		if err != nil {
+			return err
+		}
+		buf = buf[n:]
+	}
+	_, err := conn.Write(buf)
+	return err
+}
