@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/parent"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/serve"
+	"github.com/sluice-ml/sluice/home"
+)
+
+// lifecycleCommands are those that start, stop and are the processes.
+func lifecycleCommands(version string) []*cobra.Command {
+	return []*cobra.Command{upCommand(version), downCommand(), serverCommand(version), gatewayCommand(version)}
+}
+
+type upOptions struct {
+	detach        bool
+	apiListen     string
+	gatewayListen string
+	version       string
+}
+
+func upCommand(version string) *cobra.Command {
+	o := upOptions{version: version}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start Sluice on this machine",
+		Long: `Start the API and the gateway on this machine, and everything that should run.
+
+What should run is kept in $SLUICE_HOME: after "sluice down", or a crash, "sluice up"
+brings it back. When a server or gateway is running already it is taken over, sockets
+included, without a request being refused.`,
+		Example: `  sluice up                                  stay in the foreground; Ctrl-C stops everything
+  sluice up --detach                         go to the background; nothing to do when all is up
+  sluice up --detach --api-listen localhost:7444 --gateway-listen localhost:8444`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "go to the background once everything is up")
+	cmd.Flags().StringVar(&o.apiListen, "api-listen", "", "`host:port` of the API (default localhost:7443)")
+	cmd.Flags().StringVar(&o.gatewayListen, "gateway-listen", "", "`host:port` of the endpoints (default localhost:8443)")
+	return cmd
+}
+
+func (o upOptions) run(cmd *cobra.Command) error {
+	dir, err := home.Find()
+	if err != nil {
+		return err
+	}
+	if err := dir.Make(); err != nil {
+		return err
+	}
+	settings, err := dir.Load()
+	if err != nil {
+		return err
+	}
+	if o.apiListen != "" {
+		settings.API.Listen = o.apiListen
+	}
+	if o.gatewayListen != "" {
+		settings.Gateway.Listen = o.gatewayListen
+	}
+	if err := settings.Validate(); err != nil {
+		return sluice.Errorf(sluice.CodeInvalid, "%w", err)
+	}
+	if parent.Running(dir) {
+		state, err := parent.ReadState(dir)
+		if err != nil {
+			return sluice.Errorf(sluice.CodeBusy, "sluice is just starting or stopping in %s", dir).
+				WithHint("try again in a moment; see %s", filepath.Join(dir.Logs(), "parent.log"))
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
+		printState(cmd.ErrOrStderr(), state)
+		return nil
+	}
+	if o.detach {
+		return o.background(cmd, dir)
+	}
+	return o.foreground(cmd, dir, settings)
+}
+
+func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Config) error {
+	program, _, err := programs()
+	if err != nil {
+		return err
+	}
+	notify := notifier()
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	err = parent.Run(ctx, parent.Config{
+		Home: dir, Settings: settings, Program: program, Version: o.version, Logger: logger(cmd.ErrOrStderr(), settings),
+		Ready: func(s parent.State) {
+			if notify != nil {
+				notify(upNotice{State: s})
+				return
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up. Ctrl-C stops everything.")
+			printState(cmd.ErrOrStderr(), s)
+			printWarnings(cmd.ErrOrStderr(), settings)
+		},
+	})
+	if notify != nil && err != nil {
+		notify(upNotice{Error: err.Error(), Cause: causeOf(err)})
+	}
+	return err
+}
+
+// upNotice is what a parent in the background says to whoever started it.
+type upNotice struct {
+	State parent.State  `json:"state"`
+	Error string        `json:"error,omitempty"`
+	Cause *sluice.Cause `json:"cause,omitempty"`
+}
+
+// notifyVar tells a parent that descriptor 3 is a pipe to who started it.
+const notifyVar = "SLUICE_NOTIFY"
+
+func notifier() func(upNotice) {
+	if os.Getenv(notifyVar) == "" {
+		return nil
+	}
+	os.Unsetenv(notifyVar)
+	pipe := os.NewFile(3, "notify")
+	syscall.CloseOnExec(3)
+	return func(n upNotice) {
+		line, err := json.Marshal(n)
+		if err != nil {
+			return
+		}
+		pipe.Write(append(line, '\n'))
+		pipe.Close()
+	}
+}
+
+func causeOf(err error) *sluice.Cause {
+	var cause *sluice.Cause
+	if errors.As(err, &cause) {
+		return cause
+	}
+	return nil
+}
+
+// upTime bounds how long `up --detach` waits.
+const upTime = 60 * time.Second
+
+// background starts a parent that outlives us and waits until all is up.
+func (o upOptions) background(cmd *cobra.Command, dir home.Dir) error {
+	program, _, err := programs()
+	if err != nil {
+		return err
+	}
+	logPath := filepath.Join(dir.Logs(), "parent.log")
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the parent's log: %w", err)
+	}
+	defer log.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	args := []string{"up"}
+	if o.apiListen != "" {
+		args = append(args, "--api-listen", o.apiListen)
+	}
+	if o.gatewayListen != "" {
+		args = append(args, "--gateway-listen", o.gatewayListen)
+	}
+	child := exec.Command(program, args...)
+	child.Env = append(os.Environ(), "SLUICE_HOME="+string(dir), notifyVar+"=1")
+	child.Dir = "/"
+	child.Stdout, child.Stderr = log, log
+	child.ExtraFiles = []*os.File{write}
+	parent.Detach(child)
+	err = child.Start()
+	write.Close()
+	if err != nil {
+		return fmt.Errorf("starting in the background: %w", err)
+	}
+	notice, err := awaitNotice(cmd.Context(), read)
+	if err != nil {
+		return sluice.Errorf(sluice.CodeInternal, "sluice did not come up: %w", err).WithHint("its log is %s", logPath)
+	}
+	switch {
+	case notice.Cause != nil:
+		return notice.Cause
+	case notice.Error != "":
+		return sluice.Errorf(sluice.CodeInternal, "%s", notice.Error).WithHint("its log is %s", logPath)
+	}
+	settings, err := dir.Load()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up.")
+	printState(cmd.ErrOrStderr(), notice.State)
+	printWarnings(cmd.ErrOrStderr(), settings)
+	return nil
+}
+
+// awaitNotice reads the one line the parent says. The end of the pipe without
+// one means that it died.
+func awaitNotice(ctx context.Context, pipe *os.File) (upNotice, error) {
+	ctx, cancel := context.WithTimeout(ctx, upTime)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { pipe.SetReadDeadline(time.Unix(1, 0)) })()
+	line, err := bufio.NewReader(pipe).ReadBytes('\n')
+	switch {
+	case ctx.Err() != nil:
+		return upNotice{}, fmt.Errorf("nothing was heard of it for %s", upTime)
+	case errors.Is(err, io.EOF):
+		return upNotice{}, errors.New("it ended while starting")
+	case err != nil:
+		return upNotice{}, err
+	}
+	var n upNotice
+	return n, json.Unmarshal(line, &n)
+}
+
+func printState(w io.Writer, s parent.State) {
+	fmt.Fprintf(w, "  API        %s\n  endpoints  %s/endpoints/NAME\n", s.APIAddress, s.GatewayAddress)
+}
+
+func printWarnings(w io.Writer, settings home.Config) {
+	for name, address := range map[string]string{"API": settings.API.Listen, "endpoints": settings.Gateway.Listen} {
+		if !home.Loopback(address) {
+			fmt.Fprintf(w, "  note       the %s can be reached from other machines: it listens on %s\n", name, address)
+		}
+	}
+	fmt.Fprintln(w, "  note       model code is not isolated yet: it runs as this user, so run only code you trust")
+}
+
+// programs gives the paths of sluice, which is this, and of sluice-runner
+// beside it.
+func programs() (self, runner string, err error) {
+	self, err = os.Executable()
+	if err != nil {
+		return "", "", fmt.Errorf("finding this program: %w", err)
+	}
+	if resolved, err := filepath.EvalSymlinks(self); err == nil {
+		self = resolved
+	}
+	runner = filepath.Join(filepath.Dir(self), "sluice-runner")
+	if _, err := os.Stat(runner); err != nil {
+		return "", "", sluice.Errorf(sluice.CodeNotFound, "sluice-runner is not beside %s", self).
+			WithHint("`make build` makes both; keep them in one folder")
+	}
+	return self, runner, nil
+}
+
+func logger(w io.Writer, settings home.Config) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(settings.Log.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+func serverCommand(version string) *cobra.Command {
+	return processCommand("server", "Run the API and the reconciler (started by sluice up)", version, serve.Server)
+}
+
+func gatewayCommand(version string) *cobra.Command {
+	return processCommand("gateway", "Run the gateway (started by sluice up)", version, serve.Gateway)
+}
+
+// processCommand is one of the parent's two children. Both may also be run by
+// hand; they then open their sockets themselves.
+func processCommand(name, short, version string, run func(context.Context, serve.Config) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := home.Find()
+			if err != nil {
+				return err
+			}
+			if err := dir.Make(); err != nil {
+				return err
+			}
+			settings, err := dir.Load()
+			if err != nil {
+				return err
+			}
+			_, runner, err := programs()
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return run(ctx, serve.Config{Home: dir, Settings: settings, Version: version, Runner: runner,
+				Logger: logger(cmd.ErrOrStderr(), settings).With("process", name)})
+		},
+	}
+}
