@@ -1,0 +1,173 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sluice-ml/sluice"
+)
+
+// resolveReferences checks that what a deployment refers to exists, and
+// replaces labels by the versions they stand for now: a deployment keeps
+// meaning the same when a newer version comes.
+func (s *server) resolveReferences(r *request, spec *sluice.Spec) error {
+	var err error
+	if spec.Model, err = s.resolve(r, sluice.KindModel, "model", spec.Model); err != nil {
+		return err
+	}
+	if spec.Code.Code, err = s.resolve(r, sluice.KindCode, "code_configuration.code", spec.Code.Code); err != nil {
+		return err
+	}
+	spec.Environment, err = s.resolveEnvironment(r, spec.Environment)
+	return err
+}
+
+// resolve gives a reference with the version it means; "" stays "".
+func (s *server) resolve(r *request, kind sluice.Kind, field, text string) (string, error) {
+	if text == "" {
+		if kind == sluice.KindCode {
+			return "", &sluice.Error{Code: sluice.CodeInvalid, Target: field, Message: field + " is missing"}
+		}
+		return "", nil
+	}
+	ref, err := sluice.ParseRef(text)
+	if err != nil {
+		return "", err
+	}
+	if ref.Registry != "" {
+		return "", notBuilt(field, fmt.Sprintf("%s %s: a %s of a registry", field, text, kind)).
+			WithHint("register it in the workspace and refer to it as azureml:<name>:<version>")
+	}
+	version, err := s.versionOf(r.Context(), r.scope.Workspace, kind, ref)
+	if err != nil {
+		if e, ok := errors.AsType[*sluice.Error](err); ok {
+			e.Target = field
+		}
+		return "", err
+	}
+	return version.String(), nil
+}
+
+// versionOf gives the reference with its version set and its name as it was
+// registered, or a CodeInvalid error with CauseReference that names the
+// versions there are.
+func (s *server) versionOf(ctx context.Context, workspace string, kind sluice.Kind, ref sluice.Ref) (sluice.Ref, error) {
+	versions, err := s.versions(ctx, workspace, kind, ref.Name)
+	if err != nil {
+		return ref, err
+	}
+	for _, v := range versions {
+		hidden, archived := assetFlags(v)
+		m := v.Header()
+		if strings.EqualFold(m.Version, ref.Version) && ref.Version != "" ||
+			strings.EqualFold(ref.Label, "latest") && !*hidden && !*archived {
+			return sluice.Ref{Name: m.Name, Version: m.Version}, nil
+		}
+	}
+	return ref, s.noReference(ctx, workspace, kind, ref, versions)
+}
+
+// noReference explains why a reference leads nowhere.
+func (s *server) noReference(ctx context.Context, workspace string, kind sluice.Kind, ref sluice.Ref, versions []sluice.Resource) error {
+	message := fmt.Sprintf("%s %s does not exist", kind, ref)
+	hint := ""
+	switch {
+	case len(versions) == 0:
+		near, err := s.nearestAssets(ctx, workspace, kind, ref.Name)
+		if err != nil {
+			return err
+		}
+		hint = fmt.Sprintf("register it with `sluice %s create`", kind)
+		if len(near) > 0 {
+			hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
+		}
+	case ref.Version == "" && ref.Label == "":
+		message = fmt.Sprintf("%s %s names no version", kind, ref)
+		hint = fmt.Sprintf("write azureml:%s:<version> or azureml:%s@latest; there is %s", ref.Name, ref.Name, someVersions(versions))
+	case ref.Label != "" && !strings.EqualFold(ref.Label, "latest"):
+		hint = fmt.Sprintf("the only label is latest; there is %s", someVersions(versions))
+	default:
+		hint = fmt.Sprintf("there is %s", someVersions(versions))
+	}
+	return &sluice.Error{Code: sluice.CodeInvalid, Message: message, Hint: hint,
+		Cause: &sluice.Cause{Code: sluice.CauseReference, Message: message, Hint: hint}}
+}
+
+// someVersions names the versions, newest first, as many as are easily read.
+func someVersions(versions []sluice.Resource) string {
+	const most = 10
+	var names []string
+	for _, v := range versions[:min(most, len(versions))] {
+		names = append(names, v.Header().Version)
+	}
+	text := "version " + strings.Join(names, ", ")
+	if more := len(versions) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d older", more)
+	}
+	return text
+}
+
+func (s *server) nearestAssets(ctx context.Context, workspace string, kind sluice.Kind, name string) ([]string, error) {
+	const enough = 1000
+	page, err := s.Store.List(ctx, sluice.Query{Workspace: workspace, Kind: sluice.ContainerKind(kind), Limit: enough})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, c := range page.Items {
+		names = append(names, c.Header().Name)
+	}
+	return sluice.Nearest(name, names, 3), nil
+}
+
+// resolveEnvironment resolves a reference to an environment. One of a registry
+// becomes a hidden environment of the workspace, when it is known what it
+// stands for.
+func (s *server) resolveEnvironment(r *request, text string) (string, error) {
+	ref, err := sluice.ParseRef(text)
+	if err != nil {
+		return "", err
+	}
+	if e, ok := s.Aliases(ref); ok {
+		ref, err = s.adopt(r, ref, e)
+		return ref.String(), err
+	}
+	if ref.Registry != "" {
+		hint := "write your own environment with image and conda_file"
+		if len(s.AliasNames) > 0 {
+			hint = "these are known: " + strings.Join(s.AliasNames, ", ")
+		}
+		message := "environment " + text + " is not known here"
+		return "", &sluice.Error{Code: sluice.CodeInvalid, Target: "environment", Message: message, Hint: hint,
+			Cause: &sluice.Cause{Code: sluice.CauseReference, Message: message, Hint: hint}}
+	}
+	text, err = s.resolve(r, sluice.KindEnvironment, "environment", text)
+	if err != nil {
+		return "", err
+	}
+	if ref, err = sluice.ParseRef(text); err != nil {
+		return "", err
+	}
+	e, err := get[*sluice.Environment](r.Context(), s,
+		sluice.Key{Workspace: r.scope.Workspace, Kind: sluice.KindEnvironment, Name: ref.Name, Version: ref.Version})
+	if err != nil {
+		return "", err
+	}
+	return text, refuseEnvironment(e)
+}
+
+// adopt keeps the definition behind a registry's environment in the workspace,
+// under a name made of its own content.
+func (s *server) adopt(r *request, ref sluice.Ref, definition *sluice.Environment) (sluice.Ref, error) {
+	e := *definition
+	digest := strings.TrimPrefix(sluice.DigestBytes([]byte(e.Image+"\x00"+e.CondaFile)), "sha256:")
+	e.Meta = sluice.Meta{UID: newUID(), Workspace: r.scope.Workspace, Name: ref.Name, Version: "registry-" + digest[:16]}
+	e.Hidden = true
+	_, err := s.Store.Commit(r.Context(), sluice.Change{Actor: r.actor, Put: []sluice.Resource{&e}})
+	if sluice.ErrorCode(err) == sluice.CodeExists {
+		err = nil
+	}
+	return sluice.Ref{Name: e.Name, Version: e.Version}, err
+}
