@@ -1,0 +1,34 @@
+// Package environment makes what a script runs in: from a conda file,
+// requirements or the name of an image to a Python environment on this
+// machine.
+//
+//	b, err := environment.Open(environment.Config{Dir: dir})
+//	env, err := b.Prepare(ctx, environment.Spec{CondaFile: text}, progress)
+//
+// [Parse] reads a [Spec] into a [Plan] and does nothing else. [Builder.Prepare]
+// goes on from there:
+//
+//	spec ─► plan ─► interpreter ─► lock ─► environment
+//	        pure    found once     exact versions, with digests
+//
+// What a plan resolved to is kept under a hash of everything that could change
+// it, so a second Prepare of the same spec starts no process at all. The lock
+// names the environment: two specs with one lock share it. However many ask,
+// in however many processes, one lock is built once.
+//
+// # On the disk
+//
+//	specs/<hash>.json   plan → lock
+//	locks/<hash>.txt    the lock
+//	envs/<hash>/        the environment; whole when it holds .complete
+//	logs/<hash>.log     what the tools said, of the plan and of the lock
+//	held/<hash>         locked while a plan is resolved or a lock is built
+//	interpreters.json   what each Python found is
+//
+// An environment cannot be moved (its scripts carry its path), so it is built
+// in place under the lock file, and .complete is written when all else is on
+// the disk. The tools inherit the lock file: while one of them lives, killed
+// builder or not, nobody else touches the folder.
+//
+// A Builder may be used from any number of goroutines.
+package environment
