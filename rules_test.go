@@ -17,16 +17,16 @@ const module = "github.com/sluice-ml/sluice"
 // aside. The reasons are what the shape promises: siblings speak in domain
 // types and do not know one another, so that any of them can be replaced.
 var mayImport = map[string][]string{
-	".":                            {},                // the domain depends on nothing
-	"manifest":                     {"."},             // YAML people write, nothing of servers
-	"store":                        {"."},             // so that a third database is only a file
-	"store/storetest":              {".", "store"},    // the store's conformance suite
-	"artifact":                     {"."},             // likewise for buckets
-	"artifact/artifacttest":        {".", "artifact"}, // the suite every bucket passes
-	"environment":                  {"."},             // knows packages, not deployments
-	"engine":                       {},                // has never heard of endpoints
-	"engine/enginetest":            {"engine"},        // the suite every engine passes
-	"engine/supervise":             {"engine"},        // keeps copies alive for engines that cannot
+	".":                            {},                             // the domain depends on nothing
+	"manifest":                     {"."},                          // YAML people write, nothing of servers
+	"store":                        {"."},                          // so that a third database is only a file
+	"store/storetest":              {".", "store"},                 // the store's conformance suite
+	"artifact":                     {"."},                          // likewise for buckets
+	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
+	"environment":                  {"."},                          // knows packages, not deployments
+	"engine":                       {},                             // has never heard of endpoints
+	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
+	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
 	"engine/process":               {"engine", "engine/supervise", "engine/process/shim"},
 	"engine/process/shim":          {"engine"}, // goes into the runner: stays tiny
 	"probe":                        {},         // the same for every engine

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// completionTime bounds how long a shell waits for names.
+const completionTime = 500 * time.Millisecond
+
+// completeEndpoints gives the names of all endpoints, nothing when the server
+// cannot be asked in time.
+func (p *program) completeEndpoints(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	c, err := p.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	endpoints, err := c.Endpoints(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names := make([]string, len(endpoints))
+	for i, e := range endpoints {
+		names[i] = e.Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeDeployments gives the names of the deployments of the endpoint that
+// the named flag holds.
+func (p *program) completeDeployments(flag string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		defer cancel()
+		endpoint, err := cmd.Flags().GetString(flag)
+		if err != nil || endpoint == "" {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		c, err := p.connect()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		deployments, err := c.Deployments(ctx, endpoint)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names := make([]string, len(deployments))
+		for i, d := range deployments {
+			names[i] = d.Name
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/output"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/parent"
+)
+
+// statusTime bounds how long the server is given to say how it is.
+const statusTime = 5 * time.Second
+
+// running is what the server says of itself.
+type running struct {
+	Version   string `json:"version"`
+	Engine    string `json:"engine"`
+	Isolation string `json:"isolation"`
+	Instances []struct {
+		ID  string `json:"id"`
+		PID int    `json:"pid"`
+	} `json:"instances"`
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show what runs on this machine", Args: noArgs,
+		Long: "Shows the processes, the addresses, how many instances run and how much memory all of\n" +
+			"Sluice's own processes take together (proportional set size, in bytes; models' Python excluded).",
+		Example: "  sluice status\n  sluice status --query memory -o tsv",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.status(cmd.Context()) },
+	}
+}
+
+func (p *program) status(ctx context.Context) error {
+	dir, err := p.home()
+	if err != nil {
+		return err
+	}
+	state, err := parent.ReadState(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sluice.Errorf(sluice.CodeUnavailable, "Sluice is not running in %s", dir).WithHint("start it with `sluice up`")
+	}
+	if err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	var now running
+	asked, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	if err := c.Status(asked, &now); err != nil {
+		if asked.Err() != nil && ctx.Err() == nil {
+			return sluice.Errorf(sluice.CodeUnavailable, "the server at %s has not answered for %s", state.APIAddress, statusTime).
+				WithHint("its log is in %s", dir.Logs())
+		}
+		return err
+	}
+	pids := []int{state.PID, state.GatewayPID, state.ParentPID}
+	for _, i := range now.Instances {
+		pids = append(pids, i.PID)
+	}
+	return p.print(output.Map{
+		{Key: "pid", Value: state.PID}, {Key: "gatewayPid", Value: state.GatewayPID}, {Key: "parentPid", Value: state.ParentPID},
+		{Key: "apiAddress", Value: state.APIAddress}, {Key: "gatewayAddress", Value: state.GatewayAddress},
+		{Key: "instances", Value: len(now.Instances)}, {Key: "memory", Value: memory(pids)},
+		{Key: "home", Value: string(dir)}, {Key: "version", Value: now.Version},
+		{Key: "startedAt", Value: state.StartedAt.UTC().Format(time.RFC3339)},
+		{Key: "engine", Value: now.Engine}, {Key: "isolation", Value: now.Isolation},
+	})
+}
