@@ -26,6 +26,9 @@ type Target struct {
 	MaxConcurrent int           `json:"maxConcurrent"` // per instance
 	ScoringPath   string        `json:"scoringPath"`   // what is advertised, e.g. "/score"
 	Backends      []Backend     `json:"backends"`
+	// Instances is how many there should be. With the ready ones, if they are
+	// more, it makes the admission limit.
+	Instances int `json:"instances,omitempty"`
 	// Note says in one sentence why there is no ready backend, when there is
 	// none: what a 424 tells the caller.
 	Note string `json:"note,omitempty"`

@@ -159,9 +159,18 @@ func TestAssetRoundTrips(t *testing.T) {
 	}
 }
 
+// A single file has no folder around it, and so no base.
+func TestTreeURIWithoutBase(t *testing.T) {
+	want := sluice.Content{Tree: sluice.DigestBytes(nil)}
+	_, _, got, err := ParseTreeURI(TreeURI("https://h", "w", want))
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
 func TestTreeURIRefusals(t *testing.T) {
 	digest := sluice.DigestBytes(nil)
-	for _, uri := range []string{"", "file:///x", "https://h/artifacts/w/trees/" + digest, "https://h/artifacts/w/trees/sha256:00/x",
+	for _, uri := range []string{"", "file:///x", "https://h/artifacts/w/trees", "https://h/artifacts/w/trees/sha256:00/x",
 		"https://h/artifacts/w/trees/" + digest + "/..", "https://h/artifacts/w/trees/" + digest + "/a%2Fb",
 		"https://h/artifacts/w/trees/" + digest + "/a%00b", "https://h/artifacts/w/trees/" + digest + "/a?sig=1",
 		"azureml://datastores/x/paths/y", "/artifacts/w/trees/" + digest + "/x", "https://h/artifacts/w/trees/" + digest + "/%ff"} {

@@ -65,6 +65,9 @@ func (d Dir) Load() (Config, error) {
 	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
 		return c, fmt.Errorf("reading settings from %s: %s", d.Config(), yaml.FormatError(err, false, true))
 	}
+	if c == (Config{}) {
+		c = Default() // a file that says nothing empties all that it is read into
+	}
 	for name, setting := range map[string]*string{EnvAPIListen: &c.API.Listen, EnvGatewayListen: &c.Gateway.Listen} {
 		if v := os.Getenv(name); v != "" {
 			*setting = v

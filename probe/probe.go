@@ -63,7 +63,7 @@ func (a Answer) OK() bool { return a.Err == nil && a.Status >= 200 && a.Status <
 // String says what the answer was, in a few words for a person.
 func (a Answer) String() string {
 	if a.Err != nil {
-		return "no answer: " + a.Err.Error()
+		return "gave no answer: " + a.Err.Error()
 	}
 	return fmt.Sprintf("answered %d %s", a.Status, http.StatusText(a.Status))
 }

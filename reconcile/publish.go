@@ -40,6 +40,7 @@ func targetOf(e *sluice.Endpoint, v view) sluice.Target {
 		Timeout:       d.Spec.Request.Timeout,
 		MaxConcurrent: d.Spec.Request.MaxConcurrent,
 		ScoringPath:   "/score",
+		Instances:     v.scale.Want,
 	}
 	ready := 0
 	for _, i := range v.instances {

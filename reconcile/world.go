@@ -117,7 +117,8 @@ func (l *Loop) operationOf(ctx context.Context, d *sluice.Deployment) (*sluice.O
 		return nil, nil
 	}
 	op, err := read[*sluice.Operation](ctx, l.Store, sluice.Key{Workspace: d.Workspace, Kind: sluice.KindOperation, Name: d.Operation})
-	if sluice.ErrorCode(err) == sluice.CodeNotFound {
+	// One that was canceled meanwhile does not run any more.
+	if sluice.ErrorCode(err) == sluice.CodeNotFound || err == nil && op.Done() {
 		return nil, nil
 	}
 	return op, err
