@@ -37,7 +37,8 @@ type job struct {
 	held     *os.File // the lock file, handed to every tool
 	work     string   // a folder of its own for temporary files, 0700
 	progress func(step, detail string)
-	mute     bool // the tool's standard output is of no interest
+	mute     bool                   // the tool's standard output is of no interest
+	files    map[string][]indexFile // what the index was found to have, by package
 }
 
 // run runs a tool in the job's own folder, which is its TMPDIR too.

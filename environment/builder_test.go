@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,30 @@ func open(t *testing.T, c Config) *Builder {
 	if err != nil {
 		t.Fatal(err)
 	}
+	knowPythons(t, b)
 	return b
+}
+
+// askedOnce holds what this machine's interpreters answered, so that not every
+// test has to run them all.
+var askedOnce struct {
+	sync.Mutex
+	known map[string]Interpreter
+}
+
+func knowPythons(t *testing.T, b *Builder) {
+	t.Helper()
+	askedOnce.Lock()
+	defer askedOnce.Unlock()
+	if askedOnce.known == nil {
+		s := &interpreters{find: findPythons(os.Getenv), file: filepath.Join(t.TempDir(), "asked.json")}
+		if _, err := s.list(t.Context(), func() {}); err != nil {
+			t.Fatal(err)
+		}
+		askedOnce.known = s.known
+	}
+	b.pythons.read, b.pythons.known = true, maps.Clone(askedOnce.known)
+	b.pythons.save()
 }
 
 func TestPrepare(t *testing.T) {

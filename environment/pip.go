@@ -182,6 +182,9 @@ func (p pip) elsewhere(ctx context.Context, j *job, requirement string, pythons 
 // versions counts source as well, so its verbose output is what is read.
 func (p pip) files(ctx context.Context, j *job, requirement string, options []string) []indexFile {
 	name := requirementName(requirement)
+	if known, ok := j.files[name]; ok {
+		return known
+	}
 	runner, err := p.runner(j)
 	if err != nil || name == "" {
 		return nil
@@ -203,6 +206,7 @@ func (p pip) files(ctx context.Context, j *job, requirement string, options []st
 			found = append(found, f)
 		}
 	}, j.python.Path, args...)
+	j.files = map[string][]indexFile{name: found}
 	return found
 }
 

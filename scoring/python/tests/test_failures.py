@@ -84,7 +84,7 @@ def init():
     raise AttributeError("_loss")
 def run(data): pass
 """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True):
         warnings.simplefilter("default")
         shown = warnings.showwarning
         try:

@@ -5,6 +5,7 @@ import mmap
 import os
 import socket
 import tempfile
+import threading
 from typing import Iterator, Tuple
 
 import pytest
@@ -49,30 +50,13 @@ def test_frames_come_out_as_they_went_in(ends: Ends) -> None:
 def test_frame_larger_than_the_buffer(ends: Ends) -> None:
     channel, theirs = ends
     meta = os.urandom(300 << 10)
+    data = wire(frames.REQUEST, 1, meta) + wire(frames.REQUEST, 2)
+    sender = threading.Thread(target=theirs.sendall, args=(data,))
+    sender.start()
     incoming = channel.frames()
-    sender = wire(frames.REQUEST, 1, meta) + wire(frames.REQUEST, 2)
-    theirs.setblocking(False)
-    sent = 0
-    while sent < len(sender):
-        try:
-            sent += theirs.send(sender[sent:])
-        except BlockingIOError:
-            # The socket is full: what is there is read into the buffer.
-            view = memoryview(sender)[sent : sent + (64 << 10)]
-            theirs.setblocking(True)
-            import threading
-
-            rest = threading.Thread(target=theirs.sendall, args=(view,))
-            rest.start()
-            sent += len(view)
-            if sent == len(sender):
-                break
-            got = next(incoming)
-            rest.join()
-            assert got.meta == meta
-            return
     assert next(incoming).meta == meta
     assert next(incoming).id == 2
+    sender.join()
 
 
 @pytest.mark.parametrize("field", ["meta", "body"])
@@ -119,24 +103,18 @@ def test_answers_wait_in_the_outbox_until_flushed(ends: Ends) -> None:
 def test_outbox_is_sent_when_it_is_full(ends: Ends) -> None:
     channel, theirs = ends
     body = b"y" * (frames.MAX_INLINE - 1)
-    count = frames.OUTBOX_SIZE // (frames.HEADER_SIZE + len(body)) + 1
+    size = frames.HEADER_SIZE + len(body)
+    fit = frames.OUTBOX_SIZE // size
     received = []
-    for number in range(count):
+    reader = threading.Thread(target=lambda: received.append(read(theirs, fit * size)))
+    reader.start()
+    for number in range(fit + 1):
         frame = Frame(frames.REQUEST, 0, 0, number + 1, b"", memoryview(b""), 0)
-        channel.oldest = 1 << 62  # no answer gets old in this test
-        if number == count - 1:
-            channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            theirs.settimeout(30)
-            import threading
-
-            reader = threading.Thread(
-                target=lambda: received.append(read(theirs, (count - 1) * (32 + len(body))))
-            )
-            reader.start()
         channel.answer(frame, frames.OK, 0, body)
+        channel.oldest = 1 << 62  # no answer gets old in this test
     reader.join()
     assert len(received) == 1
-    assert channel.used == frames.HEADER_SIZE + len(body)
+    assert channel.used == size
 
 
 def test_large_answer_goes_by_descriptor(ends: Ends) -> None:
