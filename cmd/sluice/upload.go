@@ -92,7 +92,7 @@ func (u uploader) code(ctx context.Context, folder manifest.Local) (string, erro
 // the same and again is set.
 func (u uploader) model(ctx context.Context, m manifest.Model, again bool) (sluice.Ref, error) {
 	var err error
-	version := m.Version
+	version, source := m.Version, m.Content.URI
 	if m.Name != "" && version == "" {
 		if version, err = u.client.NextVersion(ctx, sluice.KindModel, m.Name); err != nil {
 			return sluice.Ref{}, err
@@ -103,10 +103,10 @@ func (u uploader) model(ctx context.Context, m manifest.Model, again bool) (slui
 		if err != nil {
 			return sluice.Ref{}, err
 		}
-		m.Content = sluice.Content{URI: c.uri}
+		m.Content, source = sluice.Content{URI: c.uri}, c.sum
 	}
 	if m.Name == "" {
-		m.Hidden, m.Name, version = true, sum("model", m.Content.URI, string(m.Type), flat(m.Flavors), flat(m.Properties)), anonymous
+		m.Hidden, m.Name, version = true, sum("model", source, string(m.Type), flat(m.Flavors), flat(m.Properties)), anonymous
 	} else if again && m.Version == "" {
 		if same, ok := u.sameModel(ctx, m); ok {
 			return same, nil

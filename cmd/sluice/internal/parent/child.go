@@ -154,10 +154,10 @@ func (c *child) end() error {
 	if err := c.adopted.Stop(true); err != nil {
 		c.Logger.Warn("asking to stop", "child", c.name, "err", err)
 	}
-	select {
-	case <-c.adopted.Gone():
+	ctx, cancel := context.WithTimeout(context.Background(), goDown)
+	defer cancel()
+	if ended(ctx, c.adopted) == nil {
 		return nil
-	case <-time.After(goDown):
 	}
 	p, err := os.FindProcess(c.adopted.PID)
 	if err != nil {

@@ -19,5 +19,7 @@ func own(*os.File) error { return nil }
 
 func holder(string) (int, error) { return 0, ErrNotRunning }
 
+func alive(int) bool { return false }
+
 // Detach does nothing here.
 func Detach(*exec.Cmd) {}

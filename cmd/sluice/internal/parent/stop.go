@@ -51,10 +51,8 @@ func Stop(ctx context.Context, d home.Dir, within time.Duration) error {
 		if err := a.Stop(true); err != nil {
 			return fmt.Errorf("asking the %s to stop: %w", a.Name, err)
 		}
-		select {
-		case <-a.Gone():
-		case <-ctx.Done():
-			return fmt.Errorf("the %s (process %d) has not stopped after %s", a.Name, a.PID, within)
+		if err := ended(ctx, a); err != nil {
+			return err
 		}
 	}
 	if !found {
@@ -66,7 +64,7 @@ func Stop(ctx context.Context, d home.Dir, within time.Duration) error {
 	return nil
 }
 
-// stopParent asks the parent to stop and waits until its lock is free.
+// stopParent asks the parent to stop and waits until it has ended.
 func stopParent(ctx context.Context, d home.Dir) error {
 	pid, err := holder(d.ParentLock())
 	if err != nil {
@@ -79,12 +77,33 @@ func stopParent(ctx context.Context, d home.Dir) error {
 	if err := process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("asking the parent to stop: %w", err)
 	}
-	for Running(d) {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("the parent (process %d) has not stopped", pid)
-		}
+	if !vanished(ctx, pid) {
+		return fmt.Errorf("the parent (process %d) has not stopped", pid)
 	}
 	return nil
+}
+
+// ended waits until a child is no more: its connection ends a moment before
+// the process does.
+func ended(ctx context.Context, a *handover.Adopted) error {
+	select {
+	case <-a.Gone():
+		if vanished(ctx, a.PID) {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	return fmt.Errorf("the %s (process %d) has not stopped", a.Name, a.PID)
+}
+
+// vanished waits until a process is no more, and reports whether that came.
+func vanished(ctx context.Context, pid int) bool {
+	for alive(pid) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }

@@ -3,6 +3,7 @@
 package parent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -52,6 +53,16 @@ func holder(path string) (int, error) {
 		return 0, fmt.Errorf("%s does not name a process", path)
 	}
 	return pid, nil
+}
+
+// alive reports whether the process still runs. One that has ended but that
+// nobody has waited for, as in a container without an init, does not.
+func alive(pid int) bool {
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		after := stat[bytes.LastIndexByte(stat, ')')+1:]
+		return !bytes.HasPrefix(after, []byte(" Z"))
+	}
+	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 // Detach makes the command survive this process and its terminal.

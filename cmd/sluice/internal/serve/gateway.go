@@ -56,6 +56,8 @@ func Gateway(ctx context.Context, c Config) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	group, ctx := errgroup.WithContext(ctx)
+	defer offer(ctx, c.Home.GatewaySock(), handover.Child{
+		Name: "gateway", Version: c.Version, Listener: listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error {
 		return feed.Follow(ctx, feed.Follower{
 			Name: host,
@@ -66,12 +68,8 @@ func Gateway(ctx context.Context, c Config) error {
 		})
 	})
 	group.Go(func() error { return g.Serve(ctx, listener, tls) })
-	group.Go(func() error {
-		return handover.Offer(ctx, c.Home.GatewaySock(), handover.Child{
-			Name: "gateway", Version: c.Version, Listener: listener, Stop: stopper(stop)})
-	})
 	c.Logger.Info("serving endpoints", "address", listener.Addr().String(), "version", c.Version)
-	return group.Wait()
+	return cause(ctx, group.Wait())
 }
 
 // gatewayNames are what the gateway's certificate is for, besides localhost.

@@ -115,19 +115,35 @@ func Server(ctx context.Context, c Config) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	group, ctx := errgroup.WithContext(ctx)
+	defer offer(ctx, c.Home.ServerSocket(), handover.Child{
+		Name: "server", Version: c.Version, Listener: listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error { return routes.Serve(ctx, feedSocket) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return serveHTTP(ctx, listener, handler, ca, c) })
-	group.Go(func() error {
-		return handover.Offer(ctx, c.Home.ServerSocket(), handover.Child{
-			Name: "server", Version: c.Version, Listener: listener, Stop: stopper(stop)})
-	})
 	c.Logger.Info("serving the API", "address", public, "version", c.Version)
-	err = group.Wait()
+	err = cause(ctx, group.Wait())
 	if errors.Is(context.Cause(ctx), errStopAll) {
 		err = errors.Join(err, stopInstances(c, instances, epoch))
 	}
 	return err
+}
+
+// offer has this process adoptable until the function it gives is called, the
+// last thing before it ends: adopters take the end of their connection for the
+// end of the process.
+func offer(ctx context.Context, path string, child handover.Child, stop context.CancelCauseFunc) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := handover.Offer(ctx, path, child); err != nil {
+			stop(err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // Reasons to stop.
@@ -135,6 +151,15 @@ var (
 	errStop    = errors.New("asked to stop")
 	errStopAll = errors.New("asked to stop, instances included")
 )
+
+// cause gives why a group that ended well did so, when that was an error.
+func cause(ctx context.Context, err error) error {
+	why := context.Cause(ctx)
+	if err != nil || errors.Is(why, errStop) || errors.Is(why, errStopAll) || errors.Is(why, context.Canceled) {
+		return err
+	}
+	return why
+}
 
 func stopper(stop context.CancelCauseFunc) func(all bool) {
 	return func(all bool) {
@@ -162,7 +187,7 @@ func listen(address string) (net.Listener, error) {
 // openCA opens the local authority and writes the bundle that other tools are
 // pointed at.
 func openCA(c Config) (*identity.CA, error) {
-	var domains []string
+	domains := append(hostOf(c.Settings.API.Listen), hostOf(c.Settings.Gateway.Listen)...)
 	if c.Settings.Gateway.Domain != "" {
 		domains = append(domains, c.Settings.Gateway.Domain)
 	}

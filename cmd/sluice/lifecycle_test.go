@@ -1,0 +1,449 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// installation is a whole Sluice in a folder of its own.
+type installation struct {
+	t        *testing.T
+	programs string
+	home     string
+	client   *http.Client
+}
+
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	all, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, err := os.MkdirTemp("", "sluice") // short: sockets live below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	in := &installation{t: t, programs: filepath.Join(home, "bin"), home: filepath.Join(home, "h")}
+	// Programs of its own tell its processes from those of other tests.
+	if err := os.CopyFS(in.programs, os.DirFS(all)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(in.home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	in.write(filepath.Join(in.home, "sluice.yml"), "api: {listen: 'localhost:0'}\ngateway: {listen: 'localhost:0'}\n")
+	t.Cleanup(func() {
+		if _, trouble, err := in.try("down"); err != nil {
+			t.Errorf("sluice down: %v\n%s", err, trouble)
+		}
+		if t.Failed() {
+			in.showLogs()
+		}
+	})
+	return in
+}
+
+func (in *installation) write(path, text string) {
+	in.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		in.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+func (in *installation) try(args ...string) (stdout, stderr string, err error) {
+	cmd := exec.Command(filepath.Join(in.programs, "sluice"), args...)
+	cmd.Env = append(os.Environ(), "SLUICE_HOME="+in.home)
+	var out, trouble bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &trouble
+	err = cmd.Run()
+	return out.String(), trouble.String(), err
+}
+
+func (in *installation) sluice(args ...string) string {
+	in.t.Helper()
+	out, trouble, err := in.try(args...)
+	if err != nil {
+		in.t.Fatalf("sluice %s: %v\n%s", strings.Join(args, " "), err, trouble)
+	}
+	return out
+}
+
+func (in *installation) showLogs() {
+	logs, err := filepath.Glob(filepath.Join(in.home, "logs", "*.log"))
+	if err != nil {
+		return
+	}
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if err == nil {
+			in.t.Logf("%s:\n%s", filepath.Base(log), text)
+		}
+	}
+}
+
+type state struct {
+	PID            int    `json:"pid"`
+	GatewayPID     int    `json:"gatewayPid"`
+	ParentPID      int    `json:"parentPid"`
+	APIAddress     string `json:"apiAddress"`
+	GatewayAddress string `json:"gatewayAddress"`
+}
+
+func (in *installation) state() state {
+	in.t.Helper()
+	text, err := os.ReadFile(filepath.Join(in.home, "run", "state.json"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	var s state
+	if err := json.Unmarshal(text, &s); err != nil {
+		in.t.Fatal(err)
+	}
+	return s
+}
+
+// until asks until the answer is yes.
+func (in *installation) until(what string, done func() bool) {
+	in.t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			in.t.Fatalf("waiting until %s", what)
+		}
+	}
+}
+
+// echo brings up an endpoint whose script answers with what it got and the
+// process that ran it.
+func (in *installation) echo() (uri, key string) {
+	in.t.Helper()
+	dir := filepath.Join(in.home, "echo")
+	in.write(filepath.Join(dir, "endpoint.yml"), "name: echo\nauth_mode: key\n")
+	in.write(filepath.Join(dir, "blue.yml"), `name: blue
+endpoint_name: echo
+code_configuration: {code: ./src, scoring_script: score.py}
+environment:
+  image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest
+  conda_file: {dependencies: [pip]}
+instance_type: Standard_DS1_v2
+instance_count: 1
+request_settings: {max_concurrent_requests_per_instance: 100, request_timeout_ms: 30000}
+`)
+	in.write(filepath.Join(dir, "src", "score.py"), "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, os.getpid()]\n")
+	in.sluice("online-endpoint", "create", "-f", filepath.Join(dir, "endpoint.yml"))
+	in.sluice("online-deployment", "create", "-f", filepath.Join(dir, "blue.yml"), "--all-traffic")
+	uri = strings.TrimSpace(in.sluice("online-endpoint", "show", "-n", "echo", "--query", "scoring_uri", "-o", "tsv"))
+	key = strings.TrimSpace(in.sluice("online-endpoint", "get-credentials", "-n", "echo", "--query", "primaryKey", "-o", "tsv"))
+
+	pem, err := os.ReadFile(filepath.Join(in.home, "ca.pem"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 32,
+		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}} // HTTP/1.1, kept alive
+	in.t.Cleanup(transport.CloseIdleConnections)
+	in.client = &http.Client{Transport: transport}
+	return uri, key
+}
+
+// post scores a nonce and gives the process that ran it.
+func (in *installation) post(uri, key, nonce string) (worker int, err error) {
+	req, err := http.NewRequest(http.MethodPost, uri, strings.NewReader(nonce))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.GetBody = nil // the client must not try again by itself
+	resp, err := in.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	var answer []any
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return 0, err
+	}
+	if len(answer) != 2 || answer[0] != nonce {
+		return 0, fmt.Errorf("asked with %q, got %s", nonce, body)
+	}
+	return int(answer[1].(float64)), nil
+}
+
+// load scores from 32 clients until it is stopped, and gives what failed.
+func (in *installation) load(uri, key string) (stop func() (sent int64, failed []error)) {
+	var sent atomic.Int64
+	var mu sync.Mutex
+	var failed []error
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	for c := range 32 {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				sent.Add(1)
+				if _, err := in.post(uri, key, fmt.Sprintf("%d-%d", c, n)); err != nil {
+					mu.Lock()
+					failed = append(failed, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	return func() (int64, []error) {
+		close(done)
+		group.Wait()
+		return sent.Load(), failed
+	}
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("killing process %d: %v", pid, err)
+	}
+}
+
+func TestKillingAProcessLosesOnlyWhatWasInside(t *testing.T) {
+	in := newInstallation(t)
+	in.sluice("up", "--detach")
+	uri, key := in.echo()
+	worker, err := in.post(uri, key, "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(what string) {
+		t.Helper()
+		if now, err := in.post(uri, key, "again"); err != nil || now != worker {
+			t.Errorf("after %s the worker is process %d (%v), was %d: instances must run on", what, now, err, worker)
+		}
+	}
+
+	t.Run("server", func(t *testing.T) {
+		stop := in.load(uri, key)
+		old := in.state().PID
+		kill(t, old)
+		in.until("another server runs", func() bool { return in.state().PID != old })
+		in.sluice("online-endpoint", "show", "-n", "echo")
+		sent, failed := stop()
+		if len(failed) > 0 {
+			t.Errorf("%d of %d requests failed, want none: %v", len(failed), sent, failed[0])
+		}
+		same("killing the server")
+	})
+	t.Run("parent", func(t *testing.T) {
+		before := in.state()
+		stop := in.load(uri, key)
+		kill(t, before.ParentPID)
+		in.until("the parent's lock is free", func() bool { return syscall.Kill(before.ParentPID, 0) != nil })
+		in.sluice("up", "--detach")
+		sent, failed := stop()
+		if len(failed) > 0 {
+			t.Errorf("%d of %d requests failed, want none: %v", len(failed), sent, failed[0])
+		}
+		after := in.state()
+		if after.PID != before.PID || after.GatewayPID != before.GatewayPID || after.ParentPID == before.ParentPID {
+			t.Errorf("processes went from %+v to %+v: want another parent and the same children", before, after)
+		}
+		same("killing the parent")
+	})
+	t.Run("gateway", func(t *testing.T) {
+		old := in.state().GatewayPID
+		stop := in.load(uri, key)
+		kill(t, old)
+		in.until("another gateway runs", func() bool { return in.state().GatewayPID != old })
+		if _, err := in.post(uri, key, "after"); err != nil {
+			// A kept connection of the dead gateway may be tried once.
+			if _, err := in.post(uri, key, "after"); err != nil {
+				t.Errorf("the new gateway does not serve: %v", err)
+			}
+		}
+		// Each of the 32 clients had at most one request inside.
+		if sent, failed := stop(); len(failed) > 32 {
+			t.Errorf("%d of %d requests failed, want at most 32: %v", len(failed), sent, failed[0])
+		}
+		same("killing the gateway")
+	})
+	t.Run("adopted children are started again too", func(t *testing.T) {
+		old := in.state().PID
+		kill(t, old)
+		in.until("another server runs", func() bool { return in.state().PID != old })
+		in.sluice("online-endpoint", "show", "-n", "echo")
+	})
+}
+
+func TestDownStopsEverythingAndUpBringsItBack(t *testing.T) {
+	in := newInstallation(t)
+	in.sluice("up", "--detach")
+	uri, key := in.echo()
+	if _, err := in.post(uri, key, "first"); err != nil {
+		t.Fatal(err)
+	}
+	in.secrets(key)
+	in.sluice("down")
+	if left := in.processes(); len(left) > 0 {
+		t.Errorf("processes are left after `sluice down`: %v", left)
+	}
+
+	in.sluice("up", "--detach")
+	in.client.CloseIdleConnections()
+	uri = strings.TrimSpace(in.sluice("online-endpoint", "show", "-n", "echo", "--query", "scoring_uri", "-o", "tsv"))
+	in.until("the deployment is back", func() bool {
+		_, err := in.post(uri, key, "again")
+		return err == nil
+	})
+}
+
+// secrets checks that the admin credential and an endpoint's key are where
+// they belong and nowhere else.
+func (in *installation) secrets(key string) {
+	in.t.Helper()
+	text, err := os.ReadFile(filepath.Join(in.home, "admin.json"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	var credential struct{ Token string }
+	if err := json.Unmarshal(text, &credential); err != nil || credential.Token == "" {
+		in.t.Fatalf("admin.json holds no token: %v", err)
+	}
+	for _, pid := range in.processes() {
+		for _, file := range []string{"cmdline", "environ"} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+			if err == nil && (bytes.Contains(text, []byte(credential.Token)) || bytes.Contains(text, []byte(key))) {
+				in.t.Errorf("the %s of process %d holds a secret", file, pid)
+			}
+		}
+	}
+	err = filepath.WalkDir(in.home, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(in.home, "environments")) {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(in.home, path)
+		if name != "admin.json" && bytes.Contains(text, []byte(credential.Token)) {
+			in.t.Errorf("%s holds the admin credential", name)
+		}
+		if bytes.Contains(text, []byte(key)) {
+			in.t.Errorf("%s holds an endpoint's key", name)
+		}
+		switch name {
+		case "admin.json", "seal.key", "ca-key.pem", "sluice.db":
+			if info.Mode().Perm() != 0o600 {
+				in.t.Errorf("%s has mode %v, want 0600", name, info.Mode().Perm())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		in.t.Error(err)
+	}
+	info, err := os.Stat(in.home)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		in.t.Errorf("the state directory has mode %v (%v), want 0700", info.Mode().Perm(), err)
+	}
+}
+
+// processes lists those that run this installation's programs.
+func (in *installation) processes() []int {
+	in.t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	var pids []int
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, in.programs) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			if err != nil {
+				in.t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func TestUpNamesWhoHoldsThePort(t *testing.T) {
+	in := newInstallation(t)
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, who := range map[string]string{"--api-listen": "server", "--gateway-listen": "gateway"} {
+		_, trouble, err := in.try("up", "--detach", flag, "localhost:"+port)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("up on a taken port: %v, want exit code 1", err)
+		}
+		for _, want := range []string{"port " + port, who, "process " + strconv.Itoa(os.Getpid()), flag} {
+			if !strings.Contains(trouble, want) {
+				t.Errorf("the error does not say %q:\n%s", want, trouble)
+			}
+		}
+	}
+}
+
+func TestUpWhenAllIsUp(t *testing.T) {
+	in := newInstallation(t)
+	in.sluice("up", "--detach")
+	before := in.state()
+	in.sluice("up", "--detach")
+	if after := in.state(); after != before {
+		t.Errorf("processes went from %+v to %+v, want the same", before, after)
+	}
+}
