@@ -48,8 +48,8 @@ func forwardFields(h header, c *call, mayUpgrade bool) {
 	delete(h, fieldAuthorization)
 	delete(h, fieldDeployment)
 	delete(h, "Expect") // answered here
-	ids := []string{c.id}
-	h[fieldRequestID], h[fieldMSRequestID] = ids, ids
+	h[fieldRequestID] = []string{c.id}
+	delete(h, fieldMSRequestID) // the old name: scoring servers warn of it
 	delete(h, fieldClientID)
 	if c.clientID != "" {
 		h[fieldClientID] = []string{c.clientID}

@@ -69,7 +69,8 @@ func newState(t *testing.T) state {
 				t.Error(err)
 				continue
 			}
-			if err := removeRun(filepath.Dir(path), r.Run); err != nil {
+			dir := filepath.Dir(path)
+			if err := errors.Join(removeRun(dir, r.Run), removeTree(filepath.Join(dir, rootDir))); err != nil {
 				t.Error(err)
 			}
 		}

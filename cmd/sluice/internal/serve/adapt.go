@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-ml/sluice/engine/process"
 	"github.com/sluice-ml/sluice/environment"
 	"github.com/sluice-ml/sluice/home"
+	"github.com/sluice-ml/sluice/probe"
 	"github.com/sluice-ml/sluice/reconcile"
 	"github.com/sluice-ml/sluice/store"
 )
@@ -30,6 +31,15 @@ func (b builder) Prepare(ctx context.Context, e *sluice.Environment, progress fu
 		return reconcile.Python{}, err
 	}
 	return reconcile.Python{Dir: env.Dir, Bin: strings.TrimSuffix(env.Python, "/python"), Vars: env.Vars, Lock: env.Lock}, nil
+}
+
+// live asks an instance whether it lives until it says no often enough: what
+// hangs is then replaced by the engine.
+func live(prober *probe.Prober) func(context.Context, engine.Instance, engine.Probe) error {
+	return func(ctx context.Context, i engine.Instance, p engine.Probe) error {
+		return prober.Watch(ctx, i.Address, p.Path, i.Started, probe.Settings{InitialDelay: p.InitialDelay, Period: p.Period,
+			Timeout: p.Timeout, SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold})
+	}
 }
 
 // logs reads the output of a deployment's instances for the API.

@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-ml/sluice/handover"
 	"github.com/sluice-ml/sluice/home"
 	"github.com/sluice-ml/sluice/identity"
+	"github.com/sluice-ml/sluice/probe"
 	"github.com/sluice-ml/sluice/reconcile"
 	"github.com/sluice-ml/sluice/store"
 )
@@ -81,7 +82,7 @@ func Server(ctx context.Context, c Config) error {
 		return err
 	}
 	instances, err := process.Open(process.Config{Dir: c.Home.Instances(), Shim: []string{c.Runner, "shim"},
-		Materialize: blobs.Materialize, Logger: c.Logger})
+		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Logger: c.Logger})
 	if err != nil {
 		return err
 	}
