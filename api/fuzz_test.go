@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -72,22 +74,17 @@ func FuzzPaths(f *testing.F) {
 	w.assets()
 	w.endpoint("iris")
 	f.Fuzz(func(t *testing.T, path string) {
-		req := w.in(t).request("GET", w.server.URL, nil)
-		raw, query, _ := strings.Cut(path, "?")
-		req.URL.Opaque = "//" + req.URL.Host + "/" + strings.TrimPrefix(raw, "/")
-		req.URL.RawQuery = query
-		for i := range len(path) {
-			if path[i] <= ' ' || path[i] >= 0x7f {
-				return // no HTTP client can send it
-			}
-		}
-		resp, err := w.server.Client().Do(req)
+		u, err := url.ParseRequestURI(path)
 		if err != nil {
-			return
+			return // net/http refuses it before it gets to us
 		}
-		resp.Body.Close()
-		if resp.StatusCode >= 500 {
-			t.Fatalf("GET %q: status %d\n%s", path, resp.StatusCode, w.log)
+		req := httptest.NewRequest("GET", "/", nil)
+		req.URL = u
+		req.Header.Set("Authorization", "Bearer "+token)
+		answer := httptest.NewRecorder()
+		w.server.Config.Handler.ServeHTTP(answer, req)
+		if answer.Code >= 500 {
+			t.Fatalf("GET %q: status %d: %s\n%s", path, answer.Code, answer.Body, w.log)
 		}
 	})
 }

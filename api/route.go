@@ -16,8 +16,10 @@ type route struct {
 	method   string
 	segments []string
 	handle   func(*server, http.ResponseWriter, *request) error
-	// open routes need no credential: health, and those with a signed URL.
+	// open routes need no credential: health, and the signed ones.
 	open bool
+	// signed routes are authorised by the signature in their URL.
+	signed bool
 	// plain routes are not ARM's and need no api-version.
 	plain bool
 }
@@ -90,10 +92,14 @@ func routes() []route {
 	}
 	plain(true, "GET", "/healthz", (*server).healthz)
 	plain(true, "GET", "/readyz", (*server).readyz)
-	plain(true, "POST", uploadPath+"/missing", (*server).uploadMissing)
-	plain(true, "PUT", uploadPath+"/blobs/{digest}", (*server).uploadBlob)
-	plain(true, "POST", uploadPath+"/commit", (*server).uploadCommit)
 	plain(false, "GET", "/sluice/status", (*server).getStatus)
+	signed := func(method, path string, handle func(*server, http.ResponseWriter, *request) error) {
+		plain(true, method, uploadPath+path, handle)
+		all[len(all)-1].signed = true
+	}
+	signed("POST", "/missing", (*server).uploadMissing)
+	signed("PUT", "/blobs/{digest}", (*server).uploadBlob)
+	signed("POST", "/commit", (*server).uploadCommit)
 	return all
 }
 

@@ -86,6 +86,11 @@ func (s *server) serve(w http.ResponseWriter, r *request) (err error) {
 	if !route.plain && r.param("api-version") == "" {
 		return errVersion{}
 	}
+	if route.signed {
+		if err := s.checkSignature(r); err != nil {
+			return err
+		}
+	}
 	if err := s.enterWorkspace(r); err != nil {
 		return err
 	}

@@ -50,11 +50,12 @@ func (s *server) sign(workspace, upload, expires string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// checkSignature is the authentication of the upload routes.
+// checkSignature is the authentication of the upload routes. It comes before
+// anything else is looked at.
 func (s *server) checkSignature(r *request) error {
 	expires := r.param("se")
 	given, err := base64.RawURLEncoding.DecodeString(r.param("sig"))
-	want, _ := base64.RawURLEncoding.DecodeString(s.sign(r.scope.Workspace, r.vars["upload"], expires))
+	want, _ := base64.RawURLEncoding.DecodeString(s.sign(r.vars["ws"], r.vars["upload"], expires))
 	if err != nil || r.param("sp") != "w" || !hmac.Equal(given, want) {
 		return sluice.Errorf(sluice.CodeUnauthorized, "the signature of this upload URL is not valid")
 	}
@@ -65,11 +66,8 @@ func (s *server) checkSignature(r *request) error {
 	return nil
 }
 
-func (s *server) readTree(r *request) (sluice.Tree, error) {
+func readTree(r *request) (sluice.Tree, error) {
 	var tree sluice.Tree
-	if err := s.checkSignature(r); err != nil {
-		return tree, err
-	}
 	if err := arm.Decode(r.Body, maxTree, &tree); err != nil {
 		return tree, err
 	}
@@ -77,7 +75,7 @@ func (s *server) readTree(r *request) (sluice.Tree, error) {
 }
 
 func (s *server) uploadMissing(w http.ResponseWriter, r *request) error {
-	tree, err := s.readTree(r)
+	tree, err := readTree(r)
 	if err != nil {
 		return err
 	}
@@ -100,9 +98,6 @@ func (s *server) uploadMissing(w http.ResponseWriter, r *request) error {
 }
 
 func (s *server) uploadBlob(w http.ResponseWriter, r *request) error {
-	if err := s.checkSignature(r); err != nil {
-		return err
-	}
 	digest := r.vars["digest"]
 	if err := sluice.CheckDigest(digest); err != nil {
 		return err
@@ -118,7 +113,7 @@ func (s *server) uploadBlob(w http.ResponseWriter, r *request) error {
 }
 
 func (s *server) uploadCommit(w http.ResponseWriter, r *request) error {
-	tree, err := s.readTree(r)
+	tree, err := readTree(r)
 	if err != nil {
 		return err
 	}

@@ -47,13 +47,13 @@ func TestUploadURLs(t *testing.T) {
 		url  *url.URL
 		want int
 	}{
-		"as given":      {u, 200},
-		"no signature":  {with(func(_ *url.URL, q url.Values) { q.Del("sig") }), 401},
-		"bad signature": {with(func(_ *url.URL, q url.Values) { q.Set("sig", strings.Repeat("A", 43)) }), 401},
-		"longer life":   {with(func(_ *url.URL, q url.Values) { q.Set("se", "99999999999") }), 401},
-		"other right":   {with(func(_ *url.URL, q url.Values) { q.Set("sp", "rw") }), 401},
-		"other upload":  {with(func(u *url.URL, _ url.Values) { u.Path = "/artifacts/default/0123456789abcdef" }), 401},
-		"no workspace":  {with(func(u *url.URL, _ url.Values) { u.Path = strings.Replace(u.Path, "default", "other", 1) }), 404},
+		"as given":        {u, 200},
+		"no signature":    {with(func(_ *url.URL, q url.Values) { q.Del("sig") }), 401},
+		"bad signature":   {with(func(_ *url.URL, q url.Values) { q.Set("sig", strings.Repeat("A", 43)) }), 401},
+		"longer life":     {with(func(_ *url.URL, q url.Values) { q.Set("se", "99999999999") }), 401},
+		"other right":     {with(func(_ *url.URL, q url.Values) { q.Set("sp", "rw") }), 401},
+		"other upload":    {with(func(u *url.URL, _ url.Values) { u.Path = "/artifacts/default/0123456789abcdef" }), 401},
+		"other workspace": {with(func(u *url.URL, _ url.Values) { u.Path = strings.Replace(u.Path, "default", "other", 1) }), 401},
 	} {
 		if got := ask(tc.url); got != tc.want {
 			t.Errorf("%s: status %d, want %d", name, got, tc.want)

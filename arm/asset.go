@@ -52,7 +52,6 @@ type ModelProperties struct {
 	ModelURI  string            `json:"modelUri"`
 	ModelType string            `json:"modelType,omitempty"`
 	Flavors   map[string]Flavor `json:"flavors"`
-	JobName   string            `json:"jobName,omitempty"`
 	Stage     string            `json:"stage,omitempty"`
 }
 

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 
@@ -180,6 +181,9 @@ func (w OnlineDeployment) Domain() (d *sluice.Deployment, count int, err error) 
 	p := w.Properties
 	if err := p.checkOnlyDefaults(); err != nil {
 		return nil, 0, err
+	}
+	if i, err := w.Identity.Domain(); err != nil || i != nil && i.Type == "user_assigned" {
+		return nil, 0, cmp.Or(err, notBuilt("identity", "the identity of a deployment (the endpoint has one)"))
 	}
 	d = &sluice.Deployment{
 		Meta: sluice.Meta{Name: w.Name, Description: p.Description, Tags: w.Tags,

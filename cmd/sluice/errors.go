@@ -45,10 +45,8 @@ func (p *program) explain(ctx context.Context, err error) int {
 	if err == nil {
 		return exitDone
 	}
-	if stopped(ctx) && !errors.Is(err, errInterrupted) {
-		if _, ok := errors.AsType[*goesOn](err); !ok {
-			err = errors.New("interrupted")
-		}
+	if stopped(ctx) && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+		err = errInterrupted
 	}
 	if s, ok := errors.AsType[silent](err); ok {
 		return int(s)
@@ -56,13 +54,17 @@ func (p *program) explain(ctx context.Context, err error) int {
 	for _, f := range faults(err) {
 		f.write(p.stderr)
 	}
-	if stopped(ctx) {
-		return exitInterrupted
-	}
 	return exitCode(err)
 }
 
+// errInterrupted says that the user ended the command while nothing went on
+// without it.
+var errInterrupted = errors.New("interrupted")
+
 func exitCode(err error) int {
+	if _, ok := errors.AsType[*goesOn](err); ok || errors.Is(err, errInterrupted) {
+		return exitInterrupted
+	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}

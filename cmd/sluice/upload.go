@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/sluice-ml/sluice"
@@ -205,12 +204,10 @@ func (u uploader) deployment(ctx context.Context, d *manifest.Deployment) error 
 	return nil
 }
 
-var errInterrupted = errors.New("interrupted before anything was created")
-
 // stoppedUpload says what an interrupted upload leaves behind: nothing.
 func stoppedUpload(ctx context.Context, err error) error {
 	if stopped(ctx) {
-		return errInterrupted
+		return fmt.Errorf("%w while uploading: nothing was created", errInterrupted)
 	}
 	return err
 }

@@ -93,10 +93,11 @@ func Server(ctx context.Context, c Config) error {
 		Store: db, Engine: instances, Environments: builder{environments}, Publisher: routes,
 		Runner: c.Runner, InstanceTypes: sluice.InstanceTypes(), Epoch: epoch, Logger: c.Logger,
 	})
+	authenticate := identity.NewAuthenticator(credential).Authenticate
 	public := home.URL(c.Settings.API.Listen)
 	handler, err := api.New(api.Config{
 		Store: db, Artifacts: blobs, Keys: keys,
-		Authenticate: identity.NewAuthenticator(credential).Authenticate,
+		Authenticate: authenticate,
 		Logs:         logs{db, instances}.read,
 		ScoringURI:   scoringURIs(c),
 		PublicURL:    public,
@@ -120,7 +121,8 @@ func Server(ctx context.Context, c Config) error {
 		Name: "server", Version: c.Version, Listener: listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error { return routes.Serve(ctx, feedSocket) })
 	group.Go(func() error { return loop.Run(ctx) })
-	group.Go(func() error { return serveHTTP(ctx, listener, handler, ca, c) })
+	counted := &counters{handler: handler, authenticate: authenticate, engine: instances}
+	group.Go(func() error { return serveHTTP(ctx, listener, counted, ca, c) })
 	c.Logger.Info("serving the API", "address", public, "version", c.Version)
 	err = cause(ctx, group.Wait())
 	if errors.Is(context.Cause(ctx), errStopAll) {
