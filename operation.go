@@ -35,7 +35,10 @@ type Operation struct {
 	Started   time.Time       `json:"started"`
 	Ended     time.Time       `json:"ended,omitzero"`
 	Stages    []Stage         `json:"stages,omitempty"`
-	Cause     *Cause          `json:"cause,omitempty"` // why it failed
+	// Notices are what a user should know although nothing failed: one
+	// sentence each.
+	Notices []string `json:"notices,omitempty"`
+	Cause   *Cause   `json:"cause,omitempty"` // why it failed
 }
 
 // Key implements Resource.

@@ -22,6 +22,8 @@ type OperationProperties struct {
 	Verb   string         `json:"verb,omitempty"`   // create, update, scale, delete
 	Target string         `json:"target,omitempty"` // full id
 	Stages []sluice.Stage `json:"stages,omitempty"` // in the order they were entered
+	// Notices are what a user should know although nothing failed.
+	Notices []string `json:"notices,omitempty"`
 }
 
 // OperationFrom gives the wire form; id is the path under which it is polled.
@@ -29,7 +31,7 @@ func OperationFrom(s Scope, o *sluice.Operation, id string) Operation {
 	out := Operation{
 		ID: id, Name: o.Name, Status: string(o.Status),
 		StartTime: o.Started.UTC(), EndTime: o.Ended.UTC(),
-		Properties: OperationProperties{Verb: string(o.Verb), Target: s.targetID(o.Target), Stages: o.Stages},
+		Properties: OperationProperties{Verb: string(o.Verb), Target: s.targetID(o.Target), Stages: o.Stages, Notices: o.Notices},
 		Error:      causeDetail(o.Cause),
 	}
 	if o.Ended.IsZero() {

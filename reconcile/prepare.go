@@ -145,6 +145,7 @@ func (p *preparations) prepare(ctx context.Context, d *sluice.Deployment, rev *s
 		return engine.Workload{}, err
 	}
 	p.loop.stages.leave(operation, sluice.StageEnvironment)
+	p.loop.stages.notice(operation, found.env.Notices)
 	if err := p.lock(ctx, rev, found.env.Lock); err != nil {
 		return engine.Workload{}, err
 	}

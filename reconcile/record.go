@@ -22,9 +22,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	}
 	if op != nil {
 		next := *op
-		if staged, ok := l.stages.take(op.Name, a.done != nil); ok {
-			next.Stages = staged
-		}
+		l.stages.take(&next, a.done != nil)
 		if a.done != nil {
 			l.end(&next, a.done.cause)
 			d.State, d.Cause, d.Operation = sluice.StateSucceeded, a.done.cause, ""

@@ -25,6 +25,7 @@ type stages struct {
 
 type staged struct {
 	stages  []sluice.Stage
+	notices []string
 	urgent  bool // a step changed since it was last taken
 	changed bool // anything did
 	taken   time.Time
@@ -59,11 +60,7 @@ func (s *stages) update(operation string, change func([]sluice.Stage) []sluice.S
 		return
 	}
 	s.mu.Lock()
-	one := s.byOperation[operation]
-	if one == nil {
-		one = &staged{}
-		s.byOperation[operation] = one
-	}
+	one := s.of(operation)
 	next := change(one.stages)
 	same := slices.Equal(next, one.stages)
 	one.changed = one.changed || !same
@@ -80,25 +77,46 @@ func sameStep(a, b sluice.Stage) bool {
 	return a.Name == b.Name && a.Step == b.Step && a.Instance == b.Instance && a.Ended.Equal(b.Ended)
 }
 
-// take gives the stages of an operation when they are worth writing now. Last
-// forgets the operation.
-func (s *stages) take(operation string, last bool) ([]sluice.Stage, bool) {
+// notice notes what the user of an operation should know.
+func (s *stages) notice(operation string, notices []string) {
+	if operation == "" || len(notices) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one := s.of(operation)
+	one.notices, one.changed, one.urgent = notices, true, true
+}
+
+// of gives what is known of an operation; mu must be held.
+func (s *stages) of(operation string) *staged {
 	one := s.byOperation[operation]
 	if one == nil {
-		return nil, false
+		one = &staged{}
+		s.byOperation[operation] = one
+	}
+	return one
+}
+
+// take writes the stages and notices of an operation into it when they are
+// worth writing now. Last forgets the operation.
+func (s *stages) take(op *sluice.Operation, last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.byOperation[op.Name]
+	if one == nil {
+		return
 	}
 	now := s.now()
 	due := one.urgent || last || one.changed && now.Sub(one.taken) >= detailEvery
 	if !due {
-		return nil, false
+		return
 	}
 	one.urgent, one.changed, one.taken = false, false, now
 	if last {
-		delete(s.byOperation, operation)
+		delete(s.byOperation, op.Name)
 	}
-	return one.stages, true
+	op.Stages, op.Notices = one.stages, one.notices
 }
 
 // instances notes what the instances of a deployment under change are doing.

@@ -51,6 +51,9 @@ type Python struct {
 	Bin  string            // the folder with its python
 	Vars map[string]string // environment variables it brings
 	Lock string            // the exact packages, for the record
+	// Notices are what a user should know about it: another Python than was
+	// wanted, packages that were left out.
+	Notices []string
 }
 
 // newWorkload builds what the engine is asked to keep alive for a revision.

@@ -33,9 +33,13 @@ func (u unbuilt) register(cmd *cobra.Command) {
 // follow waits for an operation and shows its stages. what names the thing it
 // works on; the command in show tells how far it is later on.
 func (p *program) follow(ctx context.Context, shown *progress.Progress, poller *arm.Poller, what, show string) error {
+	noted := 0
 	err := poller.Wait(ctx, func(op arm.Operation) {
 		for _, stage := range op.Properties.Stages {
 			shown.Update(stepOf(stage))
+		}
+		for ; noted < len(op.Properties.Notices); noted++ {
+			shown.Note("note: %s", op.Properties.Notices[noted])
 		}
 	})
 	if err != nil && stopped(ctx) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,12 +26,15 @@ import (
 type builder struct{ *environment.Builder }
 
 func (b builder) Prepare(ctx context.Context, e *sluice.Environment, progress func(step, detail string)) (reconcile.Python, error) {
-	env, err := b.Builder.Prepare(ctx, environment.Spec{CondaFile: e.CondaFile, Image: e.Image},
-		func(p environment.Progress) { progress(p.Step, p.Detail) })
+	spec, err := environment.SpecOf(e)
 	if err != nil {
 		return reconcile.Python{}, err
 	}
-	return reconcile.Python{Dir: env.Dir, Bin: strings.TrimSuffix(env.Python, "/python"), Vars: env.Vars, Lock: env.Lock}, nil
+	env, err := b.Builder.Prepare(ctx, spec, func(p environment.Progress) { progress(p.Step, p.Detail) })
+	if err != nil {
+		return reconcile.Python{}, err
+	}
+	return reconcile.Python{Dir: env.Dir, Bin: filepath.Dir(env.Python), Vars: env.Vars, Lock: env.Lock, Notices: env.Notices}, nil
 }
 
 // live asks an instance whether it lives until it says no often enough: what

@@ -102,9 +102,10 @@ func Server(ctx context.Context, c Config) error {
 		ScoringURI:   scoringURIs(c),
 		PublicURL:    public,
 		SignKey:      []byte(identity.NewKey()),
-		Status:       status{c, instances}.read,
-		Ready:        func(ctx context.Context) error { _, err := db.Latest(ctx); return err },
-		Logger:       c.Logger,
+		Aliases:      environment.Curated, AliasNames: environment.CuratedNames(),
+		Status: status{c, instances}.read,
+		Ready:  func(ctx context.Context) error { _, err := db.Latest(ctx); return err },
+		Logger: c.Logger,
 	})
 	if err != nil {
 		return err
