@@ -109,8 +109,11 @@ func (j *job) compile(ctx context.Context, dir string) error {
 	if err != nil || len(libs) != 1 {
 		return fmt.Errorf("finding the packages in %s: %v", dir, libs)
 	}
-	err = j.run(ctx, j.settings.pip, nil, envPython(dir), "-I", "-m", "compileall", "-qq", "-j", strconv.Itoa(min(runtime.NumCPU(), 8)),
-		"-x", testFolders, "--invalidation-mode", "unchecked-hash", libs[0])
+	workers := 1 // starting more costs time too
+	if files, err := filepath.Glob(filepath.Join(libs[0], "*", "*.py")); err == nil && len(files) > 100 {
+		workers = min(runtime.NumCPU(), 8)
+	}
+	err = j.run(ctx, j.settings.pip, nil, envPython(dir), "-I", "-m", "compileall", "-qq", "-j", strconv.Itoa(workers), "-x", testFolders, "--invalidation-mode", "unchecked-hash", libs[0])
 	if failed := (*toolError)(nil); errors.As(err, &failed) && !isDiskFull(failed) {
 		return nil // packages ship files of other Pythons, which do not compile
 	}

@@ -22,6 +22,7 @@
 //	locks/<hash>.txt    the lock
 //	envs/<hash>/        the environment; whole when it holds .complete
 //	logs/<hash>.log     what the tools said, of the plan and of the lock
+//	wheels/<hash>/      what pip downloaded to resolve, until the lock is built
 //	held/<hash>         locked while a plan is resolved or a lock is built
 //	interpreters.json   what each Python found is
 //

@@ -109,9 +109,7 @@ func uvFinding(lines []string) finding {
 	if len(said) == 0 {
 		return finding{code: sluice.CauseBuildFailed}
 	}
-	why := strings.TrimSuffix(strings.Join(said, " "), ".")
-	why = strings.ReplaceAll(why, ", we can conclude that your requirements are unsatisfiable", ", which cannot both be had")
-	f := finding{code: sluice.CauseUnresolvable, why: lowerFirst(why)}
+	f := finding{code: sluice.CauseUnresolvable, why: uvReasons(strings.Join(said, " "))}
 	if m := uvNoVersion.FindStringSubmatch(said[0]); m != nil {
 		f.requirement = m[1]
 		f.why = fmt.Sprintf("the package index has no version %s", m[1])
@@ -119,11 +117,18 @@ func uvFinding(lines []string) finding {
 	return f
 }
 
-func lowerFirst(s string) string {
-	if s == "" {
-		return s
+var uvReason = regexp.MustCompile(`(?:Because|because) (.*?), we can conclude that .*?(?:\.(?: |$)|$)`)
+
+// uvReasons keeps, of uv's proof, what it starts from.
+func uvReasons(proof string) string {
+	var reasons []string
+	for _, m := range uvReason.FindAllStringSubmatch(proof, -1) {
+		reasons = append(reasons, m[1])
 	}
-	return strings.ToLower(s[:1]) + s[1:]
+	if len(reasons) == 0 {
+		return proof
+	}
+	return conflictSentence(reasons)
 }
 
 // conflictOfPip makes a sentence of pip's list of what clashes.

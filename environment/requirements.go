@@ -130,7 +130,7 @@ var pipOptions = map[string]struct {
 	long string
 	arg  string // "url", "host" or "" for none
 }{
-	"-i": {"--index-url", "url"}, "--index-url": {"--index-url", "url"}, "--pypi-url": {"--index-url", "url"},
+	"-i": {"--index-url", "url"}, "--index-url": {"--index-url", "url"},
 	"--extra-index-url": {"--extra-index-url", "url"},
 	"-f":                {"--find-links", "url"}, "--find-links": {"--find-links", "url"},
 	"--trusted-host": {"--trusted-host", "host"},

@@ -1,0 +1,321 @@
+package environment
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sluice-ml/sluice"
+)
+
+// Progress is how far a Prepare is. Step is sluice.StepResolving,
+// sluice.StepDownloading or sluice.StepBuilding; Detail is free text.
+type Progress struct {
+	Step   string
+	Detail string
+}
+
+// Env is a Python environment that is ready.
+type Env struct {
+	Dir      string            // of the environment
+	Python   string            // its interpreter, absolute
+	Version  Version           // of the interpreter
+	Lock     string            // every package with version and digests, as requirements of pip
+	LockHash string            // names the environment: the SHA-256 of Lock, in hexadecimal
+	Vars     map[string]string // variables that the spec wants the script to have
+	Notices  []string          // what the user should know, a sentence each
+	Log      string            // where the log of its build is
+	Reused   bool              // it was there already
+}
+
+// Prepare gives the environment for a spec, making it if need be. What goes
+// wrong is a [*sluice.Cause] or a [*sluice.Error]; the log of the tools is
+// named in it. progress may be nil; it is called from one goroutine at a time,
+// and not after Prepare has returned.
+func (b *Builder) Prepare(ctx context.Context, spec Spec, progress func(Progress)) (Env, error) {
+	plan, notices, err := Parse(spec)
+	if err != nil {
+		return Env{}, err
+	}
+	installed, err := b.pythons.list(ctx, func() { b.started.Add(1) })
+	if err != nil {
+		return Env{}, fmt.Errorf("finding Pythons: %w", err)
+	}
+	python, more, err := choose(plan.Python, installed)
+	if err != nil {
+		return Env{}, err
+	}
+	r := &request{
+		b: b, plan: plan, python: python, installed: installed, settings: readSettings(b.environ).with(plan.Options),
+		notices: append(notices, more...), substitute: len(more) > 0,
+		progress: func(step, detail string) {
+			if progress != nil {
+				progress(Progress{Step: step, Detail: detail})
+			}
+		},
+	}
+	env, err := r.prepare(ctx)
+	if err != nil {
+		return Env{}, b.diskFull(err)
+	}
+	return env, nil
+}
+
+// request is one Prepare under way.
+type request struct {
+	b          *Builder
+	plan       Plan
+	python     Interpreter
+	installed  []Interpreter
+	settings   settings
+	notices    []string
+	substitute bool // the Python is not the one that was asked for
+	progress   func(step, detail string)
+}
+
+func (r *request) prepare(ctx context.Context) (Env, error) {
+	key := r.key()
+	known, ok := r.b.resolved(key)
+	if !ok {
+		err := r.b.exclusively(ctx, key, func(held *os.File) error {
+			if known, ok = r.b.resolved(key); ok {
+				return nil
+			}
+			var err error
+			known, err = r.resolve(ctx, key, held)
+			return err
+		})
+		if err != nil {
+			return Env{}, err
+		}
+	}
+	env := r.env(known)
+	if r.b.whole(env.Dir) {
+		env.Reused = true
+		return env, nil
+	}
+	err := r.b.exclusively(ctx, env.LockHash, func(held *os.File) error {
+		if r.b.whole(env.Dir) {
+			env.Reused = true
+			return nil
+		}
+		return r.build(ctx, env, held)
+	})
+	return env, err
+}
+
+// key is the hash of everything that could change what the plan resolves to.
+func (r *request) key() string {
+	requirements := slices.Clone(r.plan.Requirements)
+	slices.Sort(requirements)
+	text, err := json.Marshal(map[string]any{
+		"builder": builderVersion, "python": r.python.Version, "interpreter": r.python.Path, "platform": r.python.Platform,
+		"requirements": requirements, "options": r.plan.Options, "index": r.settings.id,
+	})
+	if err != nil {
+		panic("environment: a key always marshals: " + err.Error())
+	}
+	return hash(string(text))
+}
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// resolution is what a plan came to, as kept in specs/.
+type resolution struct {
+	LockHash string   `json:"lockHash"`
+	Notices  []string `json:"notices,omitempty"` // found while resolving
+	lock     string
+}
+
+func (r *request) env(known resolution) Env {
+	dir := filepath.Join(r.b.dir, "envs", known.LockHash)
+	return Env{
+		Dir: dir, Python: envPython(dir), Version: r.python.Version, Lock: known.lock, LockHash: known.LockHash,
+		Vars: r.plan.Vars, Notices: append(slices.Clone(r.notices), known.Notices...), Log: r.b.logPath(known.LockHash),
+	}
+}
+
+func (b *Builder) logPath(hash string) string { return filepath.Join(b.dir, "logs", hash+".log") }
+
+// resolved gives what a plan came to before.
+func (b *Builder) resolved(key string) (resolution, bool) {
+	var known resolution
+	text, err := os.ReadFile(filepath.Join(b.dir, "specs", key+".json"))
+	if err != nil || json.Unmarshal(text, &known) != nil || len(known.LockHash) != 64 {
+		return known, false
+	}
+	lock, err := os.ReadFile(filepath.Join(b.dir, "locks", filepath.Base(known.LockHash)+".txt"))
+	if err != nil || hash(string(lock)) != known.LockHash {
+		return known, false
+	}
+	known.lock = string(lock)
+	return known, true
+}
+
+// exclusively runs do while holding the key's lock file. One who had to wait
+// for an attempt that failed gets its failure.
+func (b *Builder) exclusively(ctx context.Context, key string, do func(held *os.File) error) error {
+	since := time.Now()
+	held, err := lock(ctx, filepath.Join(b.dir, "held", key))
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	b.mu.Lock()
+	last, ok := b.failed[key]
+	b.mu.Unlock()
+	if ok && last.at.After(since) {
+		return last.err
+	}
+	err = do(held)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		b.failed[key] = failure{time.Now(), err}
+	} else {
+		delete(b.failed, key)
+	}
+	return err
+}
+
+// job starts the log and the working folder of one resolution or build. The
+// caller calls done.
+func (r *request) job(key string, held *os.File) (j *job, done func(), err error) {
+	file, err := os.OpenFile(r.b.logPath(key), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the log: %w", err)
+	}
+	work, err := os.MkdirTemp(filepath.Join(r.b.dir, "tmp"), "job-")
+	if err != nil {
+		file.Close()
+		return nil, nil, fmt.Errorf("making a working folder: %w", err)
+	}
+	j = &job{builder: r.b, python: r.python, all: r.installed, settings: r.settings, held: held, work: work, progress: r.progress,
+		log: &runLog{file: file, settings: r.settings}}
+	j.log.add("# " + r.b.backend.name() + ", Python " + r.python.describe())
+	return j, func() {
+		file.Close()
+		os.RemoveAll(work) // swept later if it cannot be now
+	}, nil
+}
+
+// resolve finds the lock of a plan and keeps it.
+func (r *request) resolve(ctx context.Context, key string, held *os.File) (resolution, error) {
+	r.progress(sluice.StepResolving, "")
+	started := time.Now()
+	j, done, err := r.job(key, held)
+	if err != nil {
+		return resolution{}, err
+	}
+	defer done()
+	var packages []lockedPackage
+	var notices []string
+	if len(r.plan.Requirements) > 0 {
+		packages, notices, err = r.resolvePackages(ctx, j)
+		if err != nil {
+			return resolution{}, r.explain(ctx, j, key, err)
+		}
+	}
+	text := renderLock(r.python.Version, r.python.Platform, packages)
+	known := resolution{LockHash: hash(text), Notices: notices, lock: text}
+	if err := j.keepWheels(known.LockHash); err != nil {
+		return resolution{}, err
+	}
+	if err := r.b.keep(key, known); err != nil {
+		return resolution{}, err
+	}
+	r.b.logger.Info("environment resolved", "lock", known.LockHash, "packages", len(packages), "python", r.python.Version.String(),
+		"tool", r.b.backend.name(), "seconds", time.Since(started).Seconds())
+	return known, nil
+}
+
+// keep writes the lock, then what refers to it.
+func (b *Builder) keep(key string, known resolution) error {
+	if err := writeAtomic(filepath.Join(b.dir, "locks", known.LockHash+".txt"), []byte(known.lock), 0o600); err != nil {
+		return fmt.Errorf("keeping the lock: %w", err)
+	}
+	text, err := json.Marshal(known)
+	if err != nil {
+		return fmt.Errorf("keeping the resolution: %w", err)
+	}
+	if err := writeAtomic(filepath.Join(b.dir, "specs", key+".json"), text, 0o600); err != nil {
+		return fmt.Errorf("keeping the resolution: %w", err)
+	}
+	return nil
+}
+
+// marker is the file that makes an environment whole.
+const marker = ".complete"
+
+// whole reports whether the environment is complete and its interpreter is
+// still there. It starts no process.
+func (b *Builder) whole(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
+		return false
+	}
+	_, err := os.Stat(envPython(dir)) // follows the link to the interpreter
+	return err == nil
+}
+
+// build makes the environment at its own place.
+func (r *request) build(ctx context.Context, env Env, held *os.File) (err error) {
+	started := time.Now()
+	j, done, err := r.job(env.LockHash, held)
+	if err != nil {
+		return err
+	}
+	defer done()
+	packages, err := parseLock(env.Lock)
+	if err != nil {
+		return err
+	}
+	// What is there is the half of a build that was killed, or its Python is
+	// gone.
+	if err := removeEnv(env.Dir); err != nil {
+		return fmt.Errorf("clearing %s: %w", env.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = removeEnv(env.Dir) // without its marker it counts for nothing
+		}
+	}()
+	r.progress(sluice.StepDownloading, fmt.Sprintf("%d packages", len(packages)))
+	lockFile := filepath.Join(r.b.dir, "locks", env.LockHash+".txt")
+	if err := r.b.backend.install(ctx, j, env.Dir, packages, lockFile, r.plan.Options); err != nil {
+		return r.explain(ctx, j, env.LockHash, err)
+	}
+	if err := j.compile(ctx, env.Dir); err != nil {
+		return r.explain(ctx, j, env.LockHash, err)
+	}
+	os.RemoveAll(r.b.wheelsDir(env.LockHash)) // swept later if it cannot be now
+	r.progress(sluice.StepBuilding, "finishing")
+	if err := syncAll(env.Dir); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s %s\n", r.b.backend.name(), r.python.describe())
+	if err := writeAtomic(filepath.Join(env.Dir, marker), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("finishing the environment: %w", err)
+	}
+	r.b.logger.Info("environment built", "lock", env.LockHash, "packages", len(packages), "tool", r.b.backend.name(), "seconds", time.Since(started).Seconds())
+	return nil
+}
+
+// removeEnv removes an environment, its marker first, so that no half of one
+// is ever whole.
+func removeEnv(dir string) error {
+	if err := os.Remove(filepath.Join(dir, marker)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
