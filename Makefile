@@ -11,7 +11,7 @@ BENCH   ?= all
 
 export SLUICE_TEST_CACHE ?= $(CACHE)/test
 
-.PHONY: help build demo test check-go check-python test-go bench fuzz clean
+.PHONY: help build demo test check-cross check-go check-python test-go bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ build: ## bin/sluice and bin/sluice-runner
 demo: build ## a scikit-learn model answering over HTTPS under a key
 	@SLUICE_BIN="$(CURDIR)/bin" examples/iris/demo.sh
 
-test: build check-go check-python test-go ## every test and check
+test: build check-go check-cross check-python test-go ## every test and check
 	@echo "all checks and tests passed"
 
 check-go: ## gofmt, vet, staticcheck
@@ -30,6 +30,11 @@ check-go: ## gofmt, vet, staticcheck
 	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+check-cross: ## the command line builds for macOS and Windows too
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/sluice
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/sluice-runner
+	GOOS=windows CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/sluice
 
 $(VENV)/.ready: requirements-dev.txt
 	@mkdir -p $(CACHE)

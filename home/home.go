@@ -61,5 +61,7 @@ func (d Dir) Run() string          { return d.join("run") }                 // s
 func (d Dir) FeedSocket() string   { return d.join("run", "feed.sock") }    // server → gateway routes, gateway → server load
 func (d Dir) ServerSocket() string { return d.join("run", "server.sock") }  // hand-over of the server's listener
 func (d Dir) GatewaySock() string  { return d.join("run", "gateway.sock") } // likewise the gateway's
+func (d Dir) ServerLock() string   { return d.join("run", "server.lock") }  // held while a server lives
+func (d Dir) GatewayLock() string  { return d.join("run", "gateway.lock") } // likewise a gateway
 func (d Dir) ParentLock() string   { return d.join("run", "parent.lock") }  // held while a parent lives
 func (d Dir) State() string        { return d.join("run", "state.json") }   // pids and addresses, for `status`
