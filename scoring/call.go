@@ -66,7 +66,8 @@ func (c *call) size() int {
 
 // answer settles a call. Callers hold the pool's mutex.
 func (c *call) answer(r result) {
-	if c.answered {
+	if c.answered || c.abandoned {
+		c.answered = true
 		if r.file != nil {
 			_ = r.file.Close() // nobody is left to read it
 		}

@@ -162,7 +162,8 @@ func encodeTermination(cause *sluice.Cause) ([]byte, error) {
 		case len(c.Message) > 40:
 			c.Message = strings.ToValidUTF8(c.Message[:len(c.Message)*3/4], "") + "…"
 		default:
-			c.File, c.Hint = "", ""
+			c.File, c.Hint, c.Instance = "", "", ""
+			c.Code = c.Code[:min(len(c.Code), 40)]
 		}
 	}
 }

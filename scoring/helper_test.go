@@ -1,6 +1,7 @@
 package scoring
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -155,22 +156,30 @@ func launch(t testing.TB, script string, opts ...option) *running {
 		r.done <- err
 		close(ended)
 	}()
-	r.client = &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 256,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", r.socket)
-		},
-	}}
+	r.client = clientTo("unix", r.socket)
 	t.Cleanup(func() {
 		cancel()
 		<-ended
 		r.client.CloseIdleConnections()
 		if t.Failed() {
-			t.Logf("server's log:\n%s", r.log)
+			log := r.log.String()
+			t.Logf("server's log ends with:\n%s", log[max(0, len(log)-5000):])
 		}
 	})
 	return r
 }
+
+// clientTo makes a client that always connects to one address.
+func clientTo(network, address string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 256,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}}
+}
+
+func newBufio(wire []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(wire)) }
 
 // start starts a server and waits until it is ready.
 func start(t testing.TB, script string, opts ...option) *running {
@@ -223,6 +232,7 @@ type answer struct {
 	Status int
 	Header http.Header
 	Body   string
+	Close  bool // the server said Connection: close
 }
 
 func (r *running) do(req *http.Request) (answer, error) {
@@ -231,7 +241,7 @@ func (r *running) do(req *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	body, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, res.Header, string(body)}, errors.Join(err, res.Body.Close())
+	return answer{res.StatusCode, res.Header, string(body), res.Close}, errors.Join(err, res.Body.Close())
 }
 
 func (r *running) send(method, path, body string, header ...string) answer {

@@ -132,11 +132,13 @@ func (w *worker) advance(f frame.Frame) error {
 	switch f.Type {
 	case frame.Hello:
 		var hello struct {
-			Version int `json:"version"`
+			Version int    `json:"version"`
+			Python  string `json:"python"`
 		}
 		if err := json.Unmarshal(f.Meta, &hello); err != nil || hello.Version != frame.Version {
 			return fmt.Errorf("worker speaks version %d of the protocol, not %d", hello.Version, frame.Version)
 		}
+		p.log.Record('I', w.pid, "azmlinfsrv", fmt.Sprintf("Worker runs Python %q", hello.Python))
 	case frame.Phase:
 		var said struct {
 			Phase Phase `json:"phase"`
@@ -160,7 +162,8 @@ func (w *worker) advance(f frame.Frame) error {
 		if err := json.Unmarshal(f.Meta, cause); err != nil {
 			return fmt.Errorf("reading why worker failed: %w", err)
 		}
-		w.failed = cause
+		bounded := cause.Clean()
+		w.failed = &bounded
 	default:
 		return fmt.Errorf("worker sent a frame of type %d", f.Type)
 	}

@@ -69,10 +69,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		group.Go(func() error { return p.keep(ctx) })
 	}
 	err := group.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	p.refuseWaiting()
+	p.close()
 	return err
 }
 
@@ -226,6 +223,15 @@ func (p *Pool) putBack(calls []*call) {
 	for _, w := range p.workers {
 		p.fill(w)
 	}
+}
+
+// close answers all that waits, and refuses what comes, for good. What runs
+// goes on.
+func (p *Pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.refuseWaiting()
 }
 
 // refuse answers all that waits, and what comes, until a worker is ready.

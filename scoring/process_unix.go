@@ -24,12 +24,17 @@ type process struct {
 // startProcess starts an interpreter in a process group of its own. It does not
 // outlive us: its socket ends, and where the system knows how, it is killed.
 func startProcess(spawn *spawner, python, program string, env []string, memory *segment) (*process, error) {
+	// No other worker may be started between the two, or it inherits them.
+	syscall.ForkLock.RLock()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(pair[0])
+		unix.CloseOnExec(pair[1])
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return nil, fmt.Errorf("making worker's socket: %w", err)
 	}
-	unix.CloseOnExec(pair[0])
-	unix.CloseOnExec(pair[1])
 	ours, theirs := os.NewFile(uintptr(pair[0]), "worker"), os.NewFile(uintptr(pair[1]), "server")
 	conn, err := net.FileConn(ours)
 	if err := errors.Join(err, ours.Close()); err != nil {

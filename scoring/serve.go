@@ -14,8 +14,12 @@ import (
 // answer answers one request: route, ids, admission, body, worker. It returns
 // when the answer is known or the client is gone (the context is done).
 func (s *Server) answer(ctx context.Context, h Head, in io.Reader) Reply {
-	s.inFlight.Add(1)
-	defer s.left()
+	// Whoever waits for it to be ready asks all the time: that must not keep a
+	// server that was told to leave.
+	if kind := routeOf(h.Path); kind != routeRoot && kind != routeLive && kind != routeReady {
+		s.inFlight.Add(1)
+		defer s.left()
+	}
 	r := s.route(ctx, h, in)
 	r.Close = r.Close || s.draining.Load()
 	return r

@@ -35,6 +35,9 @@ func New(s Settings, log *Log, pid int) *Server {
 // that nobody sends any more.
 const quiet = 250 * time.Millisecond
 
+// lastWords is the time for answers to leave at the end of the grace.
+const lastWords = 100 * time.Millisecond
+
 // Run serves on the listeners, which it closes, until the context is done or a
 // drain has ended. When the script cannot be loaded it answers a *[sluice.Cause].
 // When it returns, everything it started has ended.
@@ -88,6 +91,12 @@ func (s *Server) waitDrained(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-grace.C:
+			s.pool.close()
+			// What waited is told so before the connections end.
+			select {
+			case <-ctx.Done():
+			case <-time.After(lastWords):
+			}
 			return
 		case <-s.activity:
 			// Something was there a moment ago: the quiet begins anew.

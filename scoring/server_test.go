@@ -314,9 +314,10 @@ func TestFinishedAnswersSurviveACrash(t *testing.T) {
 	r := start(t, gate+`
 import os, signal
 def init():
-    pass
+    global executions
+    executions = os.open(os.path.join(_here, "executions"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 def run(data):
-    note("executions", data)
+    os.write(executions, data.encode() + b"\n") # quick: what follows must not be sent yet
     if data == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if data == "hold":
@@ -470,7 +471,7 @@ def run(data):
 			if strings.Contains(r.file("executions"), "gone") {
 				t.Error("the request that was given up was run")
 			}
-			for range 30 {
+			for range 100 {
 				r.score("warm")
 			}
 		})
@@ -556,6 +557,9 @@ def run(data):
 	// It still accepts, and asks the client not to come back.
 	got := r.score("late")
 	got.wants(t, 200, `"late"`)
+	if !got.Close {
+		t.Error("an answer during the drain does not say Connection: close")
+	}
 	r.touch("run.go")
 	(<-held).wants(t, 200, `"hold"`)
 	select {
@@ -575,10 +579,15 @@ def init():
 def run(data):
     hold("run")
 `, grace(50*time.Millisecond))
-	held := make(chan error, 1)
+	held, waits := make(chan error, 1), make(chan answer, 1)
 	go func() { _, err := r.tryScore("hold"); held <- err }()
 	r.file("run.held")
+	go func() { a, _ := r.tryScore("waits"); waits <- a }()
+	r.eventually("one waits", func() bool { return r.server.pool.Waiting() == 1 })
 	r.server.Drain()
+	if a := <-waits; a.Status != 503 || a.Header.Get(fieldNotStarted) != "true" {
+		t.Errorf("what waited got %d with %s %q", a.Status, fieldNotStarted, a.Header.Get(fieldNotStarted))
+	}
 	select {
 	case <-r.done:
 	case <-time.After(deadline):
@@ -655,5 +664,64 @@ def run(data):
 	r.logs(`azmlinfsrv - GET /score\?a=b%20c 200 \d+\.\d{3}ms \d+$`)
 	if strings.Contains(r.log.String(), "GET / ") {
 		t.Error("health is in the access log")
+	}
+}
+
+// A script shares its process with the worker and can do anything there; the
+// server must come out of it whole.
+func TestHostileWorker(t *testing.T) {
+	r := start(t, `
+import array, mmap, os, socket, struct
+def init():
+    pass
+def run(data):
+    if data == "garbage":
+        os.write(3, b"\xff" * 100)
+    if data == "endless":
+        os.write(3, struct.pack("<BBBBIQqQ", 7, 0, 0, 0, 2 << 20, 1, 0, 0))
+    if data == "no file":
+        os.write(3, struct.pack("<BBBBIQqQ", 7, 2, 0, 0, 0, 1, 0, 1 << 40))
+    if data == "short file":
+        with socket.socket(fileno=os.dup(3)) as s, open(__file__) as f:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [f.fileno()]))]
+            s.sendmsg([struct.pack("<BBBBIQqQ", 7, 2, 0, 0, 0, 1, 0, 1 << 40)], rights)
+    if data == "files":
+        with socket.socket(fileno=os.dup(3)) as s, open(__file__) as f:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [f.fileno()] * 50))]
+            for _ in range(3):
+                s.sendmsg([b"\x07"], rights)
+    if data == "close":
+        os.close(3)
+    if data == "shrink":
+        try:
+            os.ftruncate(4, 0)
+        except OSError as e:
+            return type(e).__name__
+    if data == "scribble":
+        m = mmap.mmap(4, 4096 + (256 << 10))
+        m[:] = os.urandom(len(m))
+        os.kill(os.getpid(), 9)
+    if data == "answers for others":
+        for rid in range(200):
+            for slot in (0, 31, 255):
+                os.write(3, struct.pack("<BBBBIQqQ", 7, 0, 0, slot, 0, rid + 1000, 0, 2) + b"{}")
+    return data
+`)
+	for _, what := range []string{"garbage", "endless", "no file", "short file", "files", "close", "scribble", "answers for others", "shrink"} {
+		t.Run(what, func(t *testing.T) {
+			r.eventually("a worker is there", func() bool { return r.get("/").Status == 200 })
+			got, err := r.tryScore(what)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// 503 is for the one that wipes out the trace that it was begun.
+			if got.Status != 200 && got.Status != 500 && (what != "scribble" || got.Status != 503) {
+				t.Errorf("got %d %s", got.Status, got.Body)
+			}
+			if what == "shrink" && got.Body != `"PermissionError"` {
+				t.Errorf("the shared page could be shrunk: %s", got.Body)
+			}
+			r.eventually("the server serves again", func() bool { return r.score("x").Body == `"x"` })
+		})
 	}
 }

@@ -147,7 +147,7 @@ func Decode(buf []byte) (Frame, int, error) {
 	if f.Outcome > Exited {
 		return Frame{}, 0, fmt.Errorf("frame of unknown outcome %d", f.Outcome)
 	}
-	if meta > MaxMeta {
+	if meta > MaxMeta || meta > 0 && f.Type == Response {
 		return Frame{}, 0, fmt.Errorf("frame with a meta of %d bytes", meta)
 	}
 	inline := uint64(0)

@@ -69,6 +69,7 @@ func TestRefused(t *testing.T) {
 		"flags":          header(func(b []byte) { b[1] = 0x80 }),
 		"outcome":        header(func(b []byte) { b[2] = 200 }),
 		"meta too large": header(func(b []byte) { b[7] = 0xff }),
+		"response meta":  header(func(b []byte) { b[0], b[4] = byte(Response), 1 }),
 		"body too large": header(func(b []byte) { b[31] = 0x7f }),
 		"body at limit":  header(func(b []byte) { b[26] = 1 }),
 	} {

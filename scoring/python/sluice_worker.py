@@ -53,8 +53,6 @@ def main() -> None:
     )
     script = start(channel, settings, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
-    logger.info("Worker with pid %s ready for serving traffic", os.getpid())
-    channel.tell(frames.READY, _json({"headers": script.wants_headers}))
     serve(channel, incoming, script, logger)
 
 
@@ -116,6 +114,8 @@ def serve(
             raise TimeoutError
 
     signal.signal(signal.SIGUSR1, abort)
+    logger.info("Worker with pid %s ready for serving traffic", os.getpid())
+    channel.tell(frames.READY, _json({"headers": script.wants_headers}))
     clock, run = clock_gettime_ns, script.run
     for frame in incoming:
         if frame.type != frames.REQUEST:
