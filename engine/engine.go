@@ -164,6 +164,9 @@ type Instance struct {
 	Exit     *Exit             `json:"exit,omitempty"`
 	Reason   Reason            `json:"reason,omitempty"`
 	Message  string            `json:"message,omitempty"` // one sentence about Reason
+	// Asked says that it ends, or has ended, because the caller wanted fewer
+	// copies or none: its end tells nothing about the workload.
+	Asked bool `json:"asked,omitempty"`
 }
 
 // Exit is how the command ended.

@@ -60,6 +60,7 @@ type Loop struct {
 	watched   *watches
 	published map[sluice.Key]sluice.Routes // by endpoint; the loop's goroutine only
 	opened    bool                         // PublishAll has been called; the loop's goroutine only
+	refused   map[string]time.Time         // by operation, since when the engine refuses; the loop's goroutine only
 	began     time.Time
 	stages    *stages
 }
@@ -69,7 +70,7 @@ func New(c Config) *Loop {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &Loop{Config: c, wake: make(chan struct{}, 1), published: map[sluice.Key]sluice.Routes{}}
+	l := &Loop{Config: c, wake: make(chan struct{}, 1), published: map[sluice.Key]sluice.Routes{}, refused: map[string]time.Time{}}
 	l.stages = newStages(c.Now, l.Poke)
 	l.prepared = newPreparations(l)
 	l.watched = newWatches(l)
@@ -245,8 +246,11 @@ func (l *Loop) act(ctx context.Context, w *world, v view, a actions) error {
 	}
 	for _, e := range a.ensure {
 		if err := l.Engine.Ensure(ctx, l.Epoch, e.workload, e.replicas); err != nil {
-			return fmt.Errorf("ensuring %d of workload %s: %w", e.replicas, e.workload.ID, err)
+			return l.refusedBy(ctx, v, fmt.Errorf("ensuring %d of workload %s: %w", e.replicas, e.workload.ID, err))
 		}
+	}
+	if v.operation != nil {
+		delete(l.refused, v.operation.Name)
 	}
 	for _, id := range a.remove {
 		if err := l.Engine.Remove(ctx, l.Epoch, id); err != nil {
@@ -262,6 +266,30 @@ func (l *Loop) act(ctx context.Context, w *world, v view, a actions) error {
 		return nil
 	}
 	return l.record(ctx, v, a)
+}
+
+// refusedFor is how long an engine may refuse a workload until that is taken for
+// its last word.
+const refusedFor = 30 * time.Second
+
+// refusedBy gives the engine's error back, which means that the next pass tries
+// again. An operation that cannot come to its end that way is ended by it.
+func (l *Loop) refusedBy(ctx context.Context, v view, err error) error {
+	if v.operation == nil || ctx.Err() != nil || errors.Is(err, engine.ErrStale) {
+		return err
+	}
+	name := v.operation.Name
+	since, known := l.refused[name]
+	switch {
+	case !known:
+		l.refused[name] = l.Now()
+	case l.Now().Sub(since) >= refusedFor:
+		delete(l.refused, name)
+		cause := sluice.Cause{Code: sluice.CauseEngine, Message: "the engine cannot run it: " + err.Error(),
+			Hint: "the server's log has the details"}.Clean()
+		return errors.Join(err, l.record(ctx, v, v.fail(&cause)))
+	}
+	return err
 }
 
 // routed reports whether the gateways serve the endpoint as last published.

@@ -322,15 +322,40 @@ func TestAnEnvironmentThatCannotBeMadeFailsTheOperation(t *testing.T) {
 		t.Errorf("the cause is %+v, want %s", c, sluice.CauseUnresolvable)
 	}
 
-	// The same revision, asked for again, is tried again.
+	// What is refused as not built is called that.
 	w.mu.Lock()
-	w.envError = nil
+	w.envError = sluice.Errorf(sluice.CodeNotBuilt, "image nginx cannot be run yet")
 	w.mu.Unlock()
 	d := w.deployment()
 	d.State, d.Operation = sluice.StateUpdating, "op2"
 	w.commit(d, w.operation("op2", sluice.VerbUpdate))
 	w.until("the second operation is done", w.done("op2"))
-	if op := w.op("op2"); op.Status != sluice.OperationSucceeded {
+	if c := w.op("op2").Cause; c == nil || c.Code != sluice.CauseNotBuilt {
+		t.Errorf("the cause is %+v, want %s", c, sluice.CauseNotBuilt)
+	}
+
+	// A cause is kept and sent around: however much was refused, it is bounded.
+	w.mu.Lock()
+	w.envError = &sluice.Cause{Code: sluice.CauseUnresolvable, Message: strings.Repeat("-e: refused; ", 100_000),
+		Evidence: slices.Repeat([]string{"-e: refused"}, 100_000)}
+	w.mu.Unlock()
+	d = w.deployment()
+	d.State, d.Operation = sluice.StateUpdating, "op2b"
+	w.commit(d, w.operation("op2b", sluice.VerbUpdate))
+	w.until("the refused operation is done", w.done("op2b"))
+	if c := w.op("op2b").Cause; c == nil || len(c.Message) > 10_000 || len(c.Evidence) > 1000 {
+		t.Error("the cause is as long as what was refused")
+	}
+
+	// The same revision, asked for again, is tried again.
+	w.mu.Lock()
+	w.envError = nil
+	w.mu.Unlock()
+	d = w.deployment()
+	d.State, d.Operation = sluice.StateUpdating, "op3"
+	w.commit(d, w.operation("op3", sluice.VerbUpdate))
+	w.until("the third operation is done", w.done("op3"))
+	if op := w.op("op3"); op.Status != sluice.OperationSucceeded {
 		t.Errorf("trying again ended as %s: %+v", op.Status, op.Cause)
 	}
 }

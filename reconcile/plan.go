@@ -134,15 +134,20 @@ func (v view) fail(cause *sluice.Cause, started ...string) actions {
 
 // startFailure gives why the operation cannot succeed any more: an instance of
 // the workload that ended, or took too long, without ever having been ready.
-// Ended instances from before the operation do not count.
+// Ended instances from before the operation do not count, nor do those whose
+// end was not their own: all are asked to end when Sluice is stopped meanwhile,
+// or lose their machine.
 func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 	bound := startBound(v.deployment.Spec.Readiness)
 	for _, i := range v.instances {
-		if i.Workload != workload || i.everReady || i.Created.Before(v.operation.Started) {
+		if i.Workload != workload || i.everReady || i.Asked || i.Reason == engine.Evicted || i.Created.Before(v.operation.Started) {
 			continue
 		}
 		if i.Phase == engine.Failed || i.Phase == engine.Succeeded {
 			return i.cause
+		}
+		if i.Phase == engine.Pending && i.Reason == engine.NoCapacity && now.Sub(i.Created) > bound {
+			return noCapacityCause(i)
 		}
 		if !i.Started.IsZero() && i.Phase != engine.Draining && now.Sub(i.Started) > bound {
 			return lateCause(i, now.Sub(i.Started), bound)
@@ -155,6 +160,14 @@ func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 // readiness probe allows before it gives up.
 func startBound(p sluice.Probe) time.Duration {
 	return p.InitialDelay + time.Duration(p.FailureThreshold)*p.Period
+}
+
+// noCapacityCause is for an instance that found no place in all that time:
+// waiting longer would leave the operation without an end.
+func noCapacityCause(i seen) *sluice.Cause {
+	cause := sluice.Cause{Code: sluice.CauseInstanceType, Instance: i.ID,
+		Message: "no place was found for the instance: " + i.Message, Hint: "choose another instance_type"}.Clean()
+	return &cause
 }
 
 func lateCause(i seen, took, bound time.Duration) *sluice.Cause {

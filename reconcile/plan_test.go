@@ -47,6 +47,12 @@ func TestPlan(t *testing.T) {
 	crashed.cause = boom
 	slow := instance("a", "r1", engine.Running, false)
 	slow.Started = epoch
+	stoppedWithUs := instance("a", "r1", engine.Succeeded, false)
+	stoppedWithUs.Asked, stoppedWithUs.cause = true, boom
+	lostMachine := instance("b", "r1", engine.Failed, false)
+	lostMachine.Reason, lostMachine.cause = engine.Evicted, boom
+	homeless := instance("a", "r1", engine.Pending, false)
+	homeless.Created, homeless.Reason, homeless.Message = epoch, engine.NoCapacity, "It asks for 4 GPUs, and there are none."
 	r2 := "r2"
 
 	tests := []struct {
@@ -82,6 +88,12 @@ func TestPlan(t *testing.T) {
 			view: view{deployment: deployment(sluice.StateUpdating, "r1", ""), scale: &sluice.Scale{Want: 1},
 				operation: &sluice.Operation{Started: epoch.Add(time.Hour)}, prepared: prepared("r1"), instances: []seen{crashed}},
 			at:   epoch.Add(time.Hour),
+			want: actions{ensure: []ensure{{workload("r1"), 1}}},
+		},
+		{
+			name: "an operation goes on when Sluice or the machine was stopped and started meanwhile",
+			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1"), instances: []seen{stoppedWithUs, lostMachine}},
 			want: actions{ensure: []ensure{{workload("r1"), 1}}},
 		},
 		{
@@ -130,6 +142,20 @@ func TestPlan(t *testing.T) {
 				prepared: prepared("r1"), instances: []seen{slow}},
 			at:   epoch.Add(311 * time.Second),
 			want: actions{done: &outcome{cause: lateCause(slow, 311*time.Second, 310*time.Second)}, remove: []string{"r1-w"}},
+		},
+		{
+			name: "an instance that finds no place is waited for",
+			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1"), instances: []seen{homeless}},
+			at:   epoch.Add(310 * time.Second),
+			want: actions{ensure: []ensure{{workload("r1"), 1}}},
+		},
+		{
+			name: "but not for ever",
+			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1"), instances: []seen{homeless}},
+			at:   epoch.Add(311 * time.Second),
+			want: actions{done: &outcome{cause: noCapacityCause(homeless)}, remove: []string{"r1-w"}},
 		},
 		{
 			name: "scaling down is done when the surplus drains",

@@ -106,7 +106,9 @@ func (p *preparations) start(ctx context.Context, v view, revision string) error
 		p.mu.Lock()
 		one.done, one.workload, one.ended = true, workload, p.loop.Now()
 		if err != nil {
-			one.cause = causeOf(err)
+			// What was refused of a long file, or a tool's words, may be endless.
+			cause := causeOf(err).Clean()
+			one.cause = &cause
 			if one.cause.Code == sluice.CauseInternal && ctx.Err() == nil {
 				p.loop.Logger.Error("preparing revision", "revision", revision, "err", err)
 			}
@@ -208,7 +210,11 @@ func causeOf(err error) *sluice.Cause {
 		if e.Cause != nil {
 			return e.Cause
 		}
-		return &sluice.Cause{Code: sluice.CauseBadValue, Message: e.Message, Hint: e.Hint}
+		code := sluice.CauseBadValue
+		if e.Code == sluice.CodeNotBuilt {
+			code = sluice.CauseNotBuilt
+		}
+		return &sluice.Cause{Code: code, Message: e.Message, Hint: e.Hint}
 	}
 	return &sluice.Cause{Code: sluice.CauseInternal, Message: "preparing the environment hit an internal error",
 		Hint: "the server's log has the details"}

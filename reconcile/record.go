@@ -79,19 +79,8 @@ func (l *Loop) purge(ctx context.Context, w *world, v view) error {
 	if _, err := l.Store.Commit(ctx, change); err != nil {
 		return fmt.Errorf("removing the deleted deployment: %w", err)
 	}
-	w.drop(d)
+	w.purged[d] = true
 	return nil
-}
-
-// drop forgets a deployment that was purged in this pass.
-func (w *world) drop(d *sluice.Deployment) {
-	for i, v := range w.views {
-		if v.deployment == d {
-			// A new slice: the pass is ranging over the old one.
-			w.views = append(append([]view(nil), w.views[:i]...), w.views[i+1:]...)
-			return
-		}
-	}
 }
 
 // purgeEndpoints removes the rows of deleted endpoints that have no deployment

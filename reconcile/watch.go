@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -206,5 +208,19 @@ func (w *watches) lastLines(ctx context.Context, instance string) []string {
 	for scanner.Scan() && len(lines) < evidenceLines {
 		lines = append(lines, scanner.Text())
 	}
-	return sluice.Cause{Evidence: lines}.Clean().Evidence
+	return sluice.Cause{Evidence: telling(lines)}.Clean().Evidence
+}
+
+// telling leaves out what a scoring server writes about itself: its settings,
+// before it listens, and at its end the cause that is shown anyway.
+func telling(lines []string) []string {
+	kept := lines
+	for i, line := range lines {
+		if strings.Contains(line, " azmlinfsrv - Listening at: ") {
+			kept = lines[i+1:]
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(kept), func(line string) bool {
+		return strings.Contains(line, " azmlinfsrv - The server ends: ") || strings.Contains(line, " azmlinfsrv - Hint: ")
+	})
 }

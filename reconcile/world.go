@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/engine"
@@ -14,13 +13,23 @@ type world struct {
 	endpoints []*sluice.Endpoint
 	views     []view
 	orphans   []string // workloads with live instances that belong to no deployment
+
+	byEndpoint map[sluice.Key][]view
+	purged     map[*sluice.Deployment]bool // those whose rows went in this pass
 }
 
-// under gives the views of one endpoint's deployments.
+// add takes a view in.
+func (w *world) add(v view) {
+	w.views = append(w.views, v)
+	key := sluice.EndpointKey(v.deployment.Workspace, v.deployment.Endpoint).Fold()
+	w.byEndpoint[key] = append(w.byEndpoint[key], v)
+}
+
+// under gives the views of the deployments that an endpoint still has.
 func (w *world) under(e *sluice.Endpoint) []view {
 	var out []view
-	for _, v := range w.views {
-		if v.deployment.Workspace == e.Workspace && strings.EqualFold(v.deployment.Endpoint, e.Name) {
+	for _, v := range w.byEndpoint[e.Key().Fold()] {
+		if !w.purged[v.deployment] {
 			out = append(out, v)
 		}
 	}
@@ -67,7 +76,7 @@ func (l *Loop) observe(ctx context.Context) (*world, error) {
 	for _, s := range scales {
 		scaleOf[s.Key().Fold()] = s
 	}
-	w := &world{endpoints: endpoints}
+	w := &world{endpoints: endpoints, byEndpoint: map[sluice.Key][]view{}, purged: map[*sluice.Deployment]bool{}}
 	byUID := map[string][]seen{}
 	for _, i := range instances {
 		if uid := i.Labels[LabelUID]; uid != "" {
@@ -87,7 +96,7 @@ func (l *Loop) observe(ctx context.Context) (*world, error) {
 		}
 		v.prepared, v.unpreparable = l.prepared.of(v)
 		l.stages.instances(v)
-		w.views = append(w.views, v)
+		w.add(v)
 	}
 	w.orphans = orphans(byUID, known)
 	l.prepared.keep(w.views)

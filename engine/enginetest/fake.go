@@ -269,7 +269,7 @@ func (e *Engine) do(w *wanted, a supervise.Action, now time.Time) {
 		e.make(w, a.Slot, now)
 	case supervise.Drain:
 		c.supervised.Drained = now
-		c.Phase = engine.Draining
+		c.Phase, c.Asked = engine.Draining, true
 		e.changed(c)
 	case supervise.Tell:
 		c.supervised.Told = now

@@ -122,8 +122,13 @@ func drains(s *stage) {
 	if took := i.Ended.Sub(began); took < w.Template.DrainDelay {
 		s.Errorf("it ended after %s, before its drain delay of %s", took, w.Template.DrainDelay)
 	}
-	if i.Phase != engine.Succeeded {
-		s.Errorf("a copy that ended when asked to is %s (%s)", i.Phase, i.Message)
+	if i.Phase != engine.Succeeded || !i.Asked {
+		s.Errorf("a copy that ended when asked to is %s (%s), asked: %t", i.Phase, i.Message, i.Asked)
+	}
+	for _, other := range s.list("w") {
+		if other.ID != i.ID && other.Asked {
+			s.Errorf("copy %s was not asked to end, and says it was", other.ID)
+		}
 	}
 	if log := s.log(i.ID, 0); log != told+"\n" {
 		s.Errorf("its log is %q", log)

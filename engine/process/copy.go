@@ -68,7 +68,8 @@ func clone(c engine.Instance) engine.Instance {
 //	phase    pending            starting           running         succeeded | failed
 //	                            (draining, once chosen to end)
 func judge(r record, s *shim.State, holder int) engine.Instance {
-	i := engine.Instance{ID: r.ID, Workload: r.Workload, Labels: r.Labels, Created: r.Created, Phase: engine.Pending}
+	i := engine.Instance{ID: r.ID, Workload: r.Workload, Labels: r.Labels, Created: r.Created, Phase: engine.Pending,
+		Asked: !r.Drained.IsZero()}
 	if holder != 0 {
 		i.Phase, i.Address = engine.Starting, r.Address
 	}

@@ -89,7 +89,7 @@ func TestARestartOfTheMachineIsNamed(t *testing.T) {
 	}
 	fresh := s.open(t)
 	until(t, "the end", func() bool { return get(t, fresh, i.ID).Phase == engine.Failed })
-	if got := get(t, fresh, i.ID); got.Message != "The machine restarted while it ran." || got.Exit != nil {
+	if got := get(t, fresh, i.ID); got.Message != "The machine restarted while it ran." || got.Reason != engine.Evicted || got.Exit != nil {
 		t.Errorf("it is listed as %+v", got)
 	}
 }

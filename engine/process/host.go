@@ -97,11 +97,12 @@ func (h host) bury(s *seen) error {
 	if !restarted && h.killLeftovers(s) {
 		return nil // some were there: look again before calling it ended
 	}
-	message := "Its shim was killed, so the command was ended too; how is not known."
+	end := ending{At: h.now(), Phase: engine.Failed, Reason: engine.Exited,
+		Message: "Its shim was killed, so the command was ended too; how is not known."}
 	if restarted {
-		message = "The machine restarted while it ran."
+		end.Reason, end.Message = engine.Evicted, "The machine restarted while it ran."
 	}
-	return h.finish(s, ending{At: h.now(), Phase: engine.Failed, Reason: engine.Exited, Message: message})
+	return h.finish(s, end)
 }
 
 // clean gives back what an ended copy no longer needs: its files, its private

@@ -1,0 +1,25 @@
+package reconcile
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTelling(t *testing.T) {
+	const listening = "2026-01-01 00:00:00,000 I [7] azmlinfsrv - Listening at: /x (7)"
+	for _, tt := range []struct {
+		name        string
+		lines, want []string
+	}{
+		{"nothing", nil, nil},
+		{"another server", []string{"a", "b"}, []string{"a", "b"}},
+		{"settings", []string{"Server Settings", "WORKER_COUNT: 1", listening, "loading", "boom"}, []string{"loading", "boom"}},
+		{"the cause again", []string{listening, "boom", "2026 E [7] azmlinfsrv - The server ends: x", "2026 E [7] azmlinfsrv - Hint: y"}, []string{"boom"}},
+		{"started twice", []string{listening, "first", listening, "second"}, []string{"second"}},
+	} {
+		if diff := cmp.Diff(tt.want, telling(tt.lines), cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) })); diff != "" {
+			t.Errorf("%s: %s", tt.name, diff)
+		}
+	}
+}
