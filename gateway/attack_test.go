@@ -96,6 +96,33 @@ func TestSlowHead(t *testing.T) {
 	}
 }
 
+// A body that never comes holds no connection, whoever refuses it.
+func TestBodyThatNeverComes(t *testing.T) {
+	r := newRig(t, Config{}, iris(1, start(t, "i1", echo)))
+	for _, line := range []string{"GET /healthz", "POST /healthz", "GET /metrics", "POST /endpoints/iris/score", "POST /nothing"} {
+		conn, in := r.raw()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", line)
+		if text, err := io.ReadAll(in); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 ") {
+			t.Errorf("%s: got %.60q, %v, want an answer and the end of the connection", line, text, err)
+		}
+	}
+}
+
+// Scoring servers send fields back that they were sent. The longest head that
+// a caller may send must not make the instance look broken.
+func TestHeadSentBack(t *testing.T) {
+	i := start(t, "i1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("TraceId", r.Header.Get("Traceid"))
+		echo(w, r)
+	})
+	r := newRig(t, Config{}, iris(1, i))
+	for _, length := range []int{1000, maxHead, maxHead + 2000} {
+		if a := r.post("x", "Traceid", strings.Repeat("t", length)); a.status != 200 {
+			t.Errorf("a field of %d bytes: got %d %s, want 200", length, a.status, a.body)
+		}
+	}
+}
+
 // What an instance answers is as hostile as what a caller asks.
 func TestHostileAnswers(t *testing.T) {
 	tests := []struct {

@@ -24,11 +24,16 @@ import (
 )
 
 const (
-	maxHead    = 64 << 10        // bytes of a request's or answer's head
+	maxHead    = 64 << 10        // bytes of a request's head; the library lets 4 KiB more pass
 	grace      = time.Second     // for reads and writes that a deadline has ended
 	linger     = time.Second / 4 // for the rest of a body that is not wanted
 	dialWithin = 2 * time.Second // an instance that does not accept by then has refused
 	idleConn   = 30 * time.Second
+
+	// maxAnswerHead is more than maxHead: a scoring server sends back fields
+	// that it was sent, and a caller must not make an instance look broken by
+	// long ones.
+	maxAnswerHead = maxHead + 16<<10
 )
 
 // Serve takes requests from l until ctx is done, over TLS unless config is
@@ -87,7 +92,7 @@ func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serveHTTP) 
 func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	head := Head{Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Length: r.ContentLength, Fields: r.Header}
 	where, found := locate(head.Host, head.Path, g.config.Domain)
-	if !found && g.serveOwn(w, head) {
+	if !found && g.serveOwn(w, r, head) {
 		return
 	}
 	c := &call{id: newID(), clientID: clientID(head.Fields), began: time.Now(), peer: r.RemoteAddr,
@@ -412,19 +417,26 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, why *r
 	case statusFailedDependency:
 		h[fieldModelReason] = []string{why.reason}
 	}
-	if r.ProtoMajor == 1 && r.ContentLength != 0 && c.received != r.ContentLength {
-		// The rest of the body is not wanted: without this the server would
-		// read it before the next request, for as long as the caller likes.
-		h["Connection"] = []string{"close"}
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
+	if c.received != r.ContentLength {
+		leaveBody(w, r)
 	}
 	w.WriteHeader(why.status)
 	n, _ := w.Write(text)
 	c.sent = int64(n)
 }
 
+// leaveBody is for a request whose body, or the rest of it, is not wanted:
+// without this the server would read it before it answers, for as long as the
+// caller likes.
+func leaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header()["Connection"] = []string{"close"}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
+	}
+}
+
 // serveOwn answers what is asked of the gateway itself, if it is.
-func (g *Gateway) serveOwn(w http.ResponseWriter, head Head) bool {
+func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, head Head) bool {
 	if head.Method != http.MethodGet && head.Method != http.MethodHead {
 		return false
 	}
@@ -452,6 +464,7 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, head Head) bool {
 	default:
 		return false
 	}
+	leaveBody(w, r)
 	w.Header()["Content-Type"] = []string{"text/plain; version=0.0.4; charset=utf-8"}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text)
@@ -487,7 +500,7 @@ func newUpstream(address string) (*upstream, error) {
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    1024,
 		IdleConnTimeout:        idleConn,
-		MaxResponseHeaderBytes: maxHead,
+		MaxResponseHeaderBytes: maxAnswerHead,
 	}
 	return u, nil
 }
