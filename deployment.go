@@ -1,6 +1,9 @@
 package sluice
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -157,6 +160,9 @@ func (s *Spec) Check() error {
 			return &Error{Code: CodeInvalid, Message: "the deployment has code_configuration but no environment", Target: "environment"}
 		}
 	}
+	if err := checkVariables(s.EnvironmentVariables); err != nil {
+		return err
+	}
 	if err := s.Request.check(); err != nil {
 		return err
 	}
@@ -167,6 +173,21 @@ func (s *Spec) Check() error {
 		return err
 	}
 	return s.Readiness.check("readiness_probe")
+}
+
+// checkVariables refuses what no process can be given.
+func checkVariables(vars map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		switch {
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			return &Error{Code: CodeInvalid, Target: "environment_variables",
+				Message: fmt.Sprintf("environment_variables: %.80q cannot be the name of a variable: it is empty, or holds = or a zero byte", name)}
+		case strings.ContainsRune(vars[name], 0):
+			return &Error{Code: CodeInvalid, Target: "environment_variables",
+				Message: fmt.Sprintf("environment_variables: the value of %.80q holds a zero byte", name)}
+		}
+	}
+	return nil
 }
 
 func (r RequestSettings) check() error {

@@ -129,7 +129,7 @@ func (p *planner) result() (Plan, []string, error) {
 	}
 	if len(p.left) > 0 {
 		slices.Sort(p.left)
-		p.notice("%s not installed: Sluice itself does what they are for", isAre(slices.Compact(p.left)))
+		p.notice("%s not installed: Sluice itself does that work", isAre(slices.Compact(p.left)))
 	}
 	return p.plan, p.notices, nil
 }

@@ -18,6 +18,7 @@ type Model struct {
 // the same environment whether they stood in a file or inline.
 type Environment struct {
 	sluice.Environment
+	CondaPath string // of the conda file, as the user would type it; "" when it stands in the manifest
 }
 
 // ReadModel reads a model to register.
@@ -122,12 +123,12 @@ func (d *decoder) modelPath(n *node, m *Model, what string) {
 			m.Content.Base = m.Local.Base
 		}
 	case "http", "https":
-		m.Content.URI = n.text
+		m.Content.URI = n.text // of this server, as show prints it; another is refused there
 	case "azureml", "runs", "wasbs", "abfss", "abfs", "adl", "file", "s3", "gs":
 		d.add(n.at.cause(sluice.CauseNotBuilt, "download it and write the path of the file or folder",
 			"a model at %s is not built yet", shorten(n.text)))
 	default:
-		d.badHint(n, "write the path of a file or folder, or an https: URI", "%s has the unknown scheme %q", what, shorten(s))
+		d.badHint(n, "write the path of a file or folder", "%s has the unknown scheme %q", what, shorten(s))
 	}
 }
 

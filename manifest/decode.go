@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"math"
@@ -127,7 +128,26 @@ func (d *decoder) err() error {
 			Message: strconv.Itoa(d.dropped+1) + " more problems, not shown"}
 		d.dropped = 0
 	}
+	d.inOrder()
 	return d.causes
+}
+
+// inOrder puts what is wrong with the file into the file's order: it is found
+// in another one. What has no place in it keeps its own.
+func (d *decoder) inOrder() {
+	var slots []int
+	var placed Causes
+	for i, c := range d.causes {
+		if c.File == d.origin.file && c.Column > 0 {
+			slots, placed = append(slots, i), append(placed, c)
+		}
+	}
+	slices.SortStableFunc(placed, func(a, b *sluice.Cause) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	for i, slot := range slots {
+		d.causes[slot] = placed[i]
+	}
 }
 
 // check reports an error of the domain at the property it is about: its

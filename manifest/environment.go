@@ -28,7 +28,12 @@ func (d *decoder) environment(n *node, what string) *Environment {
 	e.OSType = "linux"
 	known := d.asset(&e.Meta)
 	known["image"] = d.text(&e.Image, dotted(what, "image"))
-	known["conda_file"] = func(n *node) { e.CondaFile = d.conda(n, dotted(what, "conda_file")) }
+	known["conda_file"] = func(n *node) {
+		e.CondaFile = d.conda(n, dotted(what, "conda_file"))
+		if isPath(n) {
+			e.CondaPath = d.shown(n.text)
+		}
+	}
 	known["build"] = func(n *node) { d.build(n, e, dotted(what, "build")) }
 	known["os_type"] = choice(d, &e.OSType, dotted(what, "os_type"), "linux", "windows")
 	known["inference_config"] = func(n *node) {
@@ -57,9 +62,9 @@ func (d *decoder) conda(n *node, what string) string {
 		d.bad(n, "%s is a list: expected the path of a conda file, or its content", what)
 		return ""
 	case n.kind == scalarNode:
-		read := d.condaFile
-		if strings.Contains(n.text, "\n") {
-			read = d.condaText
+		read := d.condaText
+		if isPath(n) {
+			read = d.condaFile
 		}
 		var err error
 		if packages, err = read(n); err != nil {
@@ -79,6 +84,9 @@ func (d *decoder) conda(n *node, what string) string {
 	packages.walk(func(n *node) { n.plain = n.isNull() })
 	return string(packages.sorted().yaml())
 }
+
+// isPath reports whether a conda_file names a file; else it is one.
+func isPath(n *node) bool { return n.kind == scalarNode && !strings.Contains(n.text, "\n") }
 
 // condaFile reads the file that n names. Faults in it are told with its name.
 func (d *decoder) condaFile(n *node) (*node, error) {

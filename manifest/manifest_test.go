@@ -115,12 +115,24 @@ func randomTexts(r *rand.Rand) map[string]string {
 	return out
 }
 
+// randomVariables gives names that an environment variable can have.
+func randomVariables(r *rand.Rand) map[string]string {
+	out := map[string]string{}
+	for name, value := range randomTexts(r) {
+		out["V"+strings.ReplaceAll(name, "=", "-")] = value
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
 func randomDeployment(r *rand.Rand) (*sluice.Deployment, int) {
 	d := &sluice.Deployment{Endpoint: "iris"}
 	d.Name, d.Description = "blue", randomText(r)
 	d.Tags, d.Properties = randomTexts(r), randomTexts(r)
 	d.Spec = sluice.Spec{Model: "azureml:m:1.0", Environment: "azureml:e:2", InstanceType: "x" + randomText(r),
-		EnvironmentVariables: randomTexts(r), EgressAccess: "enabled", AppInsights: r.IntN(2) == 0,
+		EnvironmentVariables: randomVariables(r), EgressAccess: "enabled", AppInsights: r.IntN(2) == 0,
 		Request:  sluice.RequestSettings{Timeout: time.Duration(1+r.IntN(180000)) * time.Millisecond, MaxConcurrent: 1 + r.IntN(9), MaxQueueWait: time.Duration(r.IntN(900)) * time.Millisecond},
 		Liveness: sluice.DefaultProbe(), Readiness: sluice.DefaultProbe()}
 	if r.IntN(2) == 0 {

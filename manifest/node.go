@@ -77,12 +77,18 @@ func (n *node) get(name string) *node {
 
 // find follows a dotted path of property names.
 func (n *node) find(path string) *node {
-	for name := range strings.SplitSeq(path, ".") {
-		if n = n.get(name); n == nil {
+	for n != nil {
+		// A name may hold dots itself: properties."azureml.unpack".
+		if whole := n.get(path); whole != nil {
+			return whole
+		}
+		name, rest, more := strings.Cut(path, ".")
+		if !more {
 			return nil
 		}
+		n, path = n.get(name), rest
 	}
-	return n
+	return nil
 }
 
 // put sets a property, in place when it is there already.

@@ -44,6 +44,7 @@ var (
 	}, probeRefusals("liveness_probe"), probeRefusals("readiness_probe"),
 		under("model", modelRefusals), under("environment", environmentRefusals))
 	modelRefusals = []refusal{
+		{property: "properties.azureml.unpack", serves: []string{"false"}},
 		{property: "default_deployment_template"},
 		{property: "allowed_deployment_templates"},
 	}
@@ -93,7 +94,7 @@ func (d *decoder) refuse(rows []refusal) {
 		}
 		hint := "leave " + r.property + " out"
 		if len(r.serves) > 0 {
-			hint += ", or write " + r.property[strings.LastIndexByte(r.property, '.')+1:] + ": " + r.serves[0]
+			hint += ", or write " + lastName(r.property) + ": " + r.serves[0]
 		}
 		if r.unless != "" {
 			hint = "give the deployment a " + r.unless + " and an environment"
@@ -102,23 +103,34 @@ func (d *decoder) refuse(rows []refusal) {
 	}
 }
 
+// lastName gives the last name of a path; what stands in a bag of properties
+// may hold dots itself.
+func lastName(path string) string {
+	if _, name, ok := strings.Cut(path, "properties."); ok {
+		return name
+	}
+	return path[strings.LastIndexByte(path, '.')+1:]
+}
+
 // allZero reports whether a mapping holds nothing but zeros, as the mirror
 // traffic of an endpoint without one is shown.
 func allZero(n *node) bool {
 	return !slices.ContainsFunc(n.props, func(p prop) bool { return p.value.text != "0" })
 }
 
-// notBuiltNotes are the properties that are accepted and have no effect yet.
-var notBuiltNotes = []struct{ property, note string }{
-	{"app_insights_enabled", "app_insights_enabled is accepted, and nothing is sent to Application Insights yet"},
-	{"data_collector", "data_collector is accepted, and nothing is collected yet"},
+// notBuiltNotes are the properties that are accepted and have no effect, unless
+// they have the value that means just that.
+var notBuiltNotes = []struct{ property, without, note string }{
+	{"app_insights_enabled", "false", "app_insights_enabled is accepted, and nothing is sent to Application Insights yet"},
+	{"data_collector", "", "data_collector is accepted, and nothing is collected yet"},
+	{"request_settings.max_queue_wait_ms", "500", "max_queue_wait_ms is accepted and has no effect: request_timeout_ms bounds a request's whole time, waiting included"},
 }
 
 // warnNotBuilt warns of what is accepted without effect.
 func (d *decoder) warnNotBuilt() {
 	for _, w := range notBuiltNotes {
-		n := d.root.get(w.property)
-		if n.empty() || n.kind == scalarNode && strings.EqualFold(n.text, "false") {
+		n := d.root.find(w.property)
+		if n.empty() || n.kind == scalarNode && strings.EqualFold(n.text, w.without) {
 			continue
 		}
 		d.warn(n, w.property, w.note)
