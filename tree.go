@@ -25,8 +25,12 @@ type TreeFile struct {
 	Executable bool   `json:"executable,omitempty"`
 }
 
-// MaxTreeFiles bounds a tree, so that a stranger's cannot exhaust memory.
-const MaxTreeFiles = 200_000
+// MaxTreeFiles and maxTreeDepth bound a tree, so that a stranger's exhausts
+// neither memory nor the time it takes to check it.
+const (
+	MaxTreeFiles = 200_000
+	maxTreeDepth = 200 // folders within folders
+)
 
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
@@ -107,6 +111,8 @@ func checkTreePath(p string) error {
 	switch {
 	case p == "" || len(p) > 4096 || !utf8.ValidString(p) || strings.ContainsAny(p, "\x00\\"):
 		return Errorf(CodeInvalid, "%.80q is not a usable file path", p)
+	case strings.Count(p, "/") > maxTreeDepth:
+		return Errorf(CodeInvalid, "file path %.80q is nested more than %d folders deep", p, maxTreeDepth)
 	case path.IsAbs(p) || path.Clean(p) != p || p == "." || p == ".." || strings.HasPrefix(p, "../"):
 		return Errorf(CodeInvalid, "file path %.80q leaves its folder or is not clean", p)
 	}

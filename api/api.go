@@ -108,6 +108,8 @@ type server struct {
 	Config
 	public *url.URL
 	routes []route
+
+	refusals quota // lines about requests without a credential
 }
 
 // New makes the handler.

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/arm"
@@ -108,6 +109,9 @@ func readModel(s *server, r *request) (sluice.Resource, error) {
 	m, err := wire.Domain()
 	if err != nil {
 		return nil, err
+	}
+	if strings.EqualFold(m.Properties["azureml.unpack"], "true") {
+		return nil, notBuilt("properties", `property azureml.unpack`).WithHint("register the unpacked folder")
 	}
 	m.Content, err = s.content(r, "modelUri", m.Content.URI)
 	return m, err

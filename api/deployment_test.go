@@ -257,6 +257,10 @@ func TestDeploymentRefusals(t *testing.T) {
 			t.Errorf("%s: status %d, %s; want 400 with %s", tc.name, got.status, got.body, tc.want)
 		}
 	}
+	atDefault := change(func(p *arm.DeploymentProperties) { p.ModelMountPath = "/var/azureml-app/azureml-models" })
+	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/green"+version, atDefault); got.status != 201 {
+		t.Errorf("the default of model_mount_path: status %d, %s", got.status, got.body)
+	}
 	if got := w.do("PUT", ws+"/onlineEndpoints/none/deployments/blue"+version, body(deployment(1))); got.status != 404 {
 		t.Errorf("under no endpoint: status %d", got.status)
 	}

@@ -28,13 +28,16 @@ func refuseEndpoint(e *sluice.Endpoint) error {
 	return nil
 }
 
+// defaultMountPath is where models stand for every deployment.
+const defaultMountPath = "/var/azureml-app/azureml-models"
+
 func refuseDeployment(spec *sluice.Spec) error {
 	switch {
 	case spec.Liveness != sluice.DefaultProbe():
 		return notBuilt("liveness_probe", "liveness_probe with other than the default values")
 	case spec.Readiness != sluice.DefaultProbe():
 		return notBuilt("readiness_probe", "readiness_probe with other than the default values")
-	case spec.ModelMountPath != "":
+	case spec.ModelMountPath != "" && spec.ModelMountPath != defaultMountPath:
 		return notBuilt("model_mount_path", "model_mount_path")
 	case spec.EgressAccess == "disabled":
 		return notBuilt("egress_public_network_access", "egress_public_network_access: disabled")

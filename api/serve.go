@@ -47,11 +47,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		s.writeError(rec, r, err)
 	}
 	if err != nil && rec.status < 500 && rec.status != 0 {
-		s.Logger.Info("request refused", "id", r.id, "method", r.Method, "path", r.URL.Path,
-			"status", rec.status, "by", r.actor.Name, "error", err.Error())
+		s.logRefusal(r, rec.status, err)
 		return
 	}
-	s.Logger.Debug("request", "id", r.id, "method", r.Method, "path", r.URL.Path,
+	s.Logger.Debug("request", "id", r.id, "method", r.Method, "path", shorten(r.URL.Path),
 		"status", rec.status, "by", r.actor.Name, "took", time.Since(started).String())
 }
 
@@ -65,12 +64,14 @@ func (s *server) serve(w http.ResponseWriter, r *request) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	s.hurry(w, r)
 	path := splitPath(r.URL)
 	route, vars, allowed := match(s.routes, r.Method, path)
 	if route == nil || !route.open {
 		if err := s.authenticate(r); err != nil {
 			return err
 		}
+		s.trust(w, r)
 	}
 	if route == nil {
 		if len(allowed) > 0 {
@@ -90,6 +91,7 @@ func (s *server) serve(w http.ResponseWriter, r *request) (err error) {
 		if err := s.checkSignature(r); err != nil {
 			return err
 		}
+		s.trust(w, r)
 	}
 	if err := s.enterWorkspace(r); err != nil {
 		return err
@@ -229,10 +231,10 @@ func (s *server) writeError(w http.ResponseWriter, r *request, err error) {
 	if status == http.StatusInternalServerError {
 		if r.Context().Err() != nil {
 			// The client is gone, or the server is stopping: nobody's fault.
-			s.Logger.Debug("request abandoned", "id", r.id, "method", r.Method, "path", r.URL.Path, "error", err.Error())
+			s.Logger.Debug("request abandoned", "id", r.id, "method", r.Method, "path", shorten(r.URL.Path), "error", err.Error())
 			status, detail = http.StatusServiceUnavailable, arm.ErrorDetail{Code: "ServiceUnavailable", Message: "the server is stopping"}
 		} else {
-			s.Logger.Error("request failed", "id", r.id, "method", r.Method, "path", r.URL.Path, "by", r.actor.Name, "error", err.Error())
+			s.Logger.Error("request failed", "id", r.id, "method", r.Method, "path", shorten(r.URL.Path), "by", r.actor.Name, "error", err.Error())
 			detail.Message = "internal error (request " + r.id + ")"
 			detail.Details = []arm.ErrorDetail{{Code: "Hint", Message: "the server's log has the details under this request id"}}
 		}
@@ -254,13 +256,32 @@ func get[T sluice.Resource](ctx context.Context, s *server, key sluice.Key) (T, 
 	var none T
 	res, err := s.Store.Get(ctx, key)
 	if err != nil {
-		return none, err
+		return none, whatThereIs(err, key)
 	}
 	typed, ok := res.(T)
 	if !ok {
 		return none, fmt.Errorf("reading %s: the store gave a %T", key, res)
 	}
 	return typed, nil
+}
+
+// whatThereIs adds to an error about something that does not exist the command
+// that lists what does.
+func whatThereIs(err error, key sluice.Key) error {
+	var e *sluice.Error
+	if !errors.As(err, &e) || e.Code != sluice.CodeNotFound || e.Hint != "" {
+		return err
+	}
+	with := *e
+	switch endpoint, _, _ := strings.Cut(key.Name, "/"); key.Kind {
+	case sluice.KindEndpoint:
+		with.Hint = "`sluice online-endpoint list` shows those that do"
+	case sluice.KindDeployment:
+		with.Hint = "`sluice online-deployment list -e " + endpoint + "` shows those that do"
+	case sluice.KindModel, sluice.KindEnvironment:
+		with.Hint = "`sluice " + string(key.Kind) + " list` shows those that do"
+	}
+	return &with
 }
 
 // find reads a resource that may not be there: then ok is false.

@@ -164,7 +164,7 @@ func causeName(c sluice.CauseCode) string {
 		return "ImageBuildFailure"
 	case sluice.CauseQuota, sluice.CauseDiskFull:
 		return "OutOfQuota"
-	case sluice.CauseInstanceType, sluice.CauseReference, sluice.CauseBadValue:
+	case sluice.CauseInstanceType, sluice.CauseReference, sluice.CauseBadValue, sluice.CauseNotBuilt:
 		return "BadArgument"
 	case sluice.CauseOperationCancels:
 		return "OperationCanceled"
