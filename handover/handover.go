@@ -46,6 +46,10 @@ type stop struct {
 // ErrAbsent says that nobody offers itself there.
 var ErrAbsent = errors.New("no process to adopt")
 
+// ErrEnding says that the process there is about to end: it has let go of its
+// socket already.
+var ErrEnding = errors.New("the process is ending")
+
 // Inherited gives the listener that a parent passed as file descriptor 3, nil
 // when there is none.
 func Inherited() (net.Listener, error) {

@@ -152,3 +152,33 @@ func TestANewChildReplacesADeadSocket(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A child that stops has closed its socket before it is gone: whoever comes in
+// between is told so, and not that something is broken.
+func TestAdoptChildThatEnds(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c.sock")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- handover.Offer(ctx, path, handover.Child{Name: "server", Listener: l, Stop: func(bool) {}})
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		_, err = handover.Adopt(path)
+		if !errors.Is(err, handover.ErrAbsent) || time.Now().After(deadline) {
+			break
+		}
+	}
+	if !errors.Is(err, handover.ErrEnding) {
+		t.Errorf("adopting gave %v, want ErrEnding", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("offering: %v", err)
+	}
+}

@@ -103,7 +103,7 @@ type Adopted struct {
 }
 
 // Adopt connects to the child that offers itself at the path. The error is
-// [ErrAbsent] when there is none.
+// [ErrAbsent] when there is none, and [ErrEnding] when it ends just now.
 func Adopt(path string) (*Adopted, error) {
 	c, err := net.DialTimeout("unix", path, 2*time.Second)
 	if err != nil {
@@ -116,6 +116,9 @@ func Adopt(path string) (*Adopted, error) {
 	a, err := greet(conn)
 	if err != nil {
 		conn.Close()
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			err = ErrEnding
+		}
 		return nil, fmt.Errorf("adopting at %s: %w", path, err)
 	}
 	go func() {
@@ -133,6 +136,9 @@ func greet(conn *net.UnixConn) (*Adopted, error) {
 	n, oobn, _, _, err := conn.ReadMsgUnix(line, rights)
 	if err != nil {
 		return nil, err
+	}
+	if n == 0 {
+		return nil, io.EOF
 	}
 	var h hello
 	if err := json.Unmarshal(line[:n], &h); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -63,7 +64,7 @@ func (d Dir) Load() (Config, error) {
 		return c, fmt.Errorf("reading settings: %w", err)
 	}
 	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
-		return c, fmt.Errorf("reading settings from %s: %s", d.Config(), yaml.FormatError(err, false, true))
+		return c, located(d.Config(), err)
 	}
 	if c == (Config{}) {
 		c = Default() // a file that says nothing empties all that it is read into
@@ -77,6 +78,17 @@ func (d Dir) Load() (Config, error) {
 		return c, fmt.Errorf("reading settings from %s: %w", d.Config(), err)
 	}
 	return c, nil
+}
+
+// located says where in the file the settings cannot be read, on one line.
+func located(file string, err error) error {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
+		return fmt.Errorf("reading settings from %s: %w", file, err)
+	}
+	position := at.GetToken().Position
+	return fmt.Errorf("reading settings: %s:%d:%d: %s (`sluice config show` prints every setting there is)",
+		file, position.Line, position.Column, at.GetMessage())
 }
 
 // Environment variables that beat the file. The parent tells its children with
@@ -113,8 +125,12 @@ func Loopback(listen string) bool {
 // Validate checks what can be judged without trying it.
 func (c Config) Validate() error {
 	for key, address := range map[string]string{"api.listen": c.API.Listen, "gateway.listen": c.Gateway.Listen} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
 			return fmt.Errorf("%s: %q is not host:port", key, address)
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return fmt.Errorf("%s: the port of %q is not a number from 0 to 65535", key, address)
 		}
 	}
 	switch c.Log.Level {

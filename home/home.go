@@ -31,11 +31,19 @@ func Find() (Dir, error) {
 	return Dir(filepath.Join(user, ".sluice")), nil
 }
 
+// maxPath bounds the path of the state directory, in bytes: the sockets below
+// it must fit into the 103 that every system allows for one.
+const maxPath = 86
+
 // Make creates the directory tree, readable by its owner only.
 func (d Dir) Make() error {
+	if len(d) > maxPath {
+		return fmt.Errorf("the path of the state directory %s has %d bytes: sockets below it need one of at most %d (set SLUICE_HOME)",
+			d, len(d), maxPath)
+	}
 	for _, dir := range []string{string(d), d.Run(), d.Logs(), d.Artifacts(), d.Environments(), d.Instances(), d.Routes()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("making the state directory: %w", err)
+			return fmt.Errorf("making the state directory: %w (set SLUICE_HOME to a folder that can be written)", err)
 		}
 	}
 	return nil

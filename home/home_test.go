@@ -1,121 +1,61 @@
-package home_test
+package home
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/sluice-ml/sluice/home"
 )
 
-func load(t *testing.T, text string) (home.Config, error) {
-	t.Helper()
-	d := home.Dir(t.TempDir())
-	if err := os.WriteFile(d.Config(), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return d.Load()
-}
-
-func TestSettingsThatSayNothingAreTheDefaults(t *testing.T) {
-	missing, err := home.Dir(t.TempDir()).Load()
+func TestMake(t *testing.T) {
+	base, err := os.MkdirTemp("", "h") // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"", "# nothing\n", "gateway: {}\n"} {
-		got, err := load(t, text)
-		if err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		if diff := cmp.Diff(home.Default(), got); diff != "" {
-			t.Errorf("%q (-default +got):\n%s", text, diff)
-		}
-	}
-	if diff := cmp.Diff(home.Default(), missing); diff != "" {
-		t.Errorf("without a file (-default +got):\n%s", diff)
-	}
-}
-
-func TestOneSettingLeavesTheOthers(t *testing.T) {
-	got, err := load(t, "gateway:\n  listen: 0.0.0.0:9443\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := home.Default()
-	want.Gateway.Listen = "0.0.0.0:9443"
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestBadSettingsAreNamed(t *testing.T) {
-	for text, want := range map[string]string{
-		"gatewy: {}\n":                  "gatewy",
-		"api: {listen: here}\n":         "api.listen",
-		"api:\n  listen: [1]\n":         "[2:",
-		"log: {level: loud}\n":          "log.level",
-		"gateway: {max_body: 0}\n":      "gateway.max_body",
-		"gateway: {idle_after: soon}\n": "soon",
-	} {
-		_, err := load(t, text)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "sluice.yml") {
-			t.Errorf("%q: got %v, want an error that names %q and the file", text, err, want)
-		}
-	}
-}
-
-func TestTheEnvironmentBeatsTheFile(t *testing.T) {
-	t.Setenv(home.EnvAPIListen, "localhost:1234")
-	got, err := load(t, "api: {listen: localhost:7443}\n")
-	if err != nil || got.API.Listen != "localhost:1234" {
-		t.Errorf("got %q (%v), want what the environment says", got.API.Listen, err)
-	}
-}
-
-func TestURL(t *testing.T) {
-	for listen, want := range map[string]string{
-		"localhost:7443": "https://localhost:7443", "127.0.0.1:7443": "https://localhost:7443", "[::1]:7443": "https://localhost:7443",
-		"0.0.0.0:7443": "https://localhost:7443", ":7443": "https://localhost:7443",
-		"10.1.2.3:7443": "https://10.1.2.3:7443", "models.example:443": "https://models.example:443", "nonsense": "",
-	} {
-		if got := home.URL(listen); got != want {
-			t.Errorf("URL(%q) = %q, want %q", listen, got, want)
-		}
-	}
-	for listen, want := range map[string]bool{"localhost:1": true, "127.9.9.9:1": true, "[::1]:1": true, ":1": false, "0.0.0.0:1": false, "10.0.0.1:1": false, "x": false} {
-		if got := home.Loopback(listen); got != want {
-			t.Errorf("Loopback(%q) = %v, want %v", listen, got, want)
-		}
-	}
-}
-
-func TestMakeIsPrivate(t *testing.T) {
-	d := home.Dir(filepath.Join(t.TempDir(), "state"))
+	defer os.RemoveAll(base)
+	d := Dir(filepath.Join(base, "new", "state"))
 	if err := d.Make(); err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{string(d), d.Run(), d.Instances(), d.Routes(), d.Logs()} {
-		info, err := os.Stat(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Mode().Perm() != 0o700 {
-			t.Errorf("%s has mode %v, want 0700", dir, info.Mode().Perm())
+	if info, err := os.Stat(d.Run()); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("run/ is %v, %v", info, err)
+	}
+	file := Dir(filepath.Join(base, "file"))
+	if err := os.WriteFile(string(file), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []Dir{file, Dir("/tmp/" + strings.Repeat("x", maxPath))} {
+		if err := bad.Make(); err == nil || !strings.Contains(err.Error(), "set SLUICE_HOME") {
+			t.Errorf("Make of %s: got %v, want an error that says what to set", bad, err)
 		}
 	}
 }
 
-func TestFind(t *testing.T) {
-	t.Setenv("SLUICE_HOME", "relative")
-	d, err := home.Find()
-	if err != nil || !filepath.IsAbs(string(d)) {
-		t.Errorf("Find gave %q (%v), want an absolute path", d, err)
-	}
-	t.Setenv("SLUICE_HOME", "")
-	if d, err := home.Find(); err != nil || !filepath.IsAbs(string(d)) || !strings.Contains(string(d), "sluice") {
-		t.Errorf("Find gave %q (%v)", d, err)
+func TestLoadSaysWhere(t *testing.T) {
+	for text, want := range map[string]string{
+		"api:\n  lisen: x\n":                "sluice.yml:2:3: unknown field \"lisen\" (`sluice config show`",
+		"api: [\n":                          "sluice.yml:1:6: ",
+		"gateway:\n  max_body: lots\n":      "sluice.yml:2:13: ",
+		"api: {listen: 'localhost:99999'}":  `sluice.yml: api.listen: the port of "localhost:99999" is not a number from 0 to 65535`,
+		"api: {listen: 'localhost:https'}":  "is not a number",
+		"gateway: {listen: 'localhost'}":    `gateway.listen: "localhost" is not host:port`,
+		"log: {level: loud}":                "log.level",
+		"gateway: {max_body: 0}":            "max_body",
+		"api: {listen: 'localhost:0'}\n---": "",
+	} {
+		dir := Dir(t.TempDir())
+		if err := os.WriteFile(dir.Config(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := dir.Load()
+		if want == "" {
+			if err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: got %v, want one line with %s", text, err, want)
+		}
 	}
 }

@@ -23,7 +23,7 @@ func downCommand() *cobra.Command {
 
 What should run is kept: "sluice up" brings it back. Requests under way are finished first.`,
 		Example: `  sluice down`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := home.Find()
 			if err != nil {

@@ -438,6 +438,55 @@ func TestUpNamesWhoHoldsThePort(t *testing.T) {
 	}
 }
 
+// Two at once come to the same end as one after the other.
+func TestTwoUpsAndTwoDowns(t *testing.T) {
+	in := newInstallation(t)
+	both := func(args ...string) {
+		t.Helper()
+		var group sync.WaitGroup
+		for range 2 {
+			group.Go(func() {
+				if _, trouble, err := in.try(args...); err != nil {
+					t.Errorf("sluice %s: %v\n%s", strings.Join(args, " "), err, trouble)
+				}
+			})
+		}
+		group.Wait()
+	}
+	for range 3 {
+		both("up", "--detach")
+		if n := len(in.processes()); n != 3 {
+			t.Errorf("%d processes run, want parent, server and gateway", n)
+		}
+		both("down")
+		if left := in.processes(); len(left) > 0 {
+			t.Errorf("processes %v are left", left)
+		}
+	}
+}
+
+// A server or a gateway started by hand beside the ones that run would take
+// their sockets, and the engine from the server.
+func TestSecondServerAndGatewayAreRefused(t *testing.T) {
+	in := newInstallation(t)
+	in.sluice("up", "--detach")
+	before := in.state()
+	for _, what := range []string{"server", "gateway"} {
+		_, trouble, err := in.try(what)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(trouble, "another "+what+" runs in "+in.home) {
+			t.Errorf("sluice %s beside the one that runs: %v\n%s", what, err, trouble)
+		}
+	}
+	uri, key := in.echo() // what runs still does its work
+	if _, err := in.post(uri, key, "n1"); err != nil {
+		t.Errorf("invoking: %v", err)
+	}
+	if after := in.state(); after != before {
+		t.Errorf("processes went from %+v to %+v, want the same", before, after)
+	}
+}
+
 func TestUpWhenAllIsUp(t *testing.T) {
 	in := newInstallation(t)
 	in.sluice("up", "--detach")
@@ -445,5 +494,19 @@ func TestUpWhenAllIsUp(t *testing.T) {
 	in.sluice("up", "--detach")
 	if after := in.state(); after != before {
 		t.Errorf("processes went from %+v to %+v, want the same", before, after)
+	}
+}
+
+func TestUpSaysWhatOthersCanReach(t *testing.T) {
+	in := newInstallation(t)
+	_, said, err := in.try("up", "--detach", "--gateway-listen", "0.0.0.0:0")
+	if err != nil {
+		t.Fatalf("up: %v\n%s", err, said)
+	}
+	if !strings.Contains(said, "the endpoints can be reached from other machines") {
+		t.Errorf("up does not say that the endpoints can be reached from other machines:\n%s", said)
+	}
+	if strings.Contains(said, "the API can be reached") {
+		t.Errorf("up says that the API can be reached from other machines, which listens on loopback:\n%s", said)
 	}
 }

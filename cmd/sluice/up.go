@@ -48,7 +48,7 @@ included, without a request being refused.`,
 		Example: `  sluice up                                  stay in the foreground; Ctrl-C stops everything
   sluice up --detach                         go to the background; nothing to do when all is up
   sluice up --detach --api-listen localhost:7444 --gateway-listen localhost:8444`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "go to the background once everything is up")
@@ -79,8 +79,8 @@ func (o upOptions) run(cmd *cobra.Command) error {
 		return sluice.Errorf(sluice.CodeInvalid, "%w", err)
 	}
 	if parent.Running(dir) {
-		state, err := parent.ReadState(dir)
-		if err != nil {
+		state, ok := parent.Current(dir)
+		if !ok {
 			return sluice.Errorf(sluice.CodeBusy, "sluice is just starting or stopping in %s", dir).
 				WithHint("try again in a moment; see %s", filepath.Join(dir.Logs(), "parent.log"))
 		}
@@ -89,7 +89,7 @@ func (o upOptions) run(cmd *cobra.Command) error {
 		return nil
 	}
 	if o.detach {
-		return o.background(cmd, dir)
+		return o.background(cmd, dir, settings)
 	}
 	return o.foreground(cmd, dir, settings)
 }
@@ -99,8 +99,13 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 	if err != nil {
 		return err
 	}
+	closeOnExec()
 	notify := notifier()
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if notify == nil && !signal.Ignored(syscall.SIGHUP) {
+		ending = append(ending, syscall.SIGHUP) // the terminal was closed
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), ending...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends us at once
 	err = parent.Run(ctx, parent.Config{
@@ -117,6 +122,9 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 	})
 	if notify != nil && err != nil {
 		notify(upNotice{Error: err.Error(), Cause: causeOf(err)})
+	}
+	if notify == nil && err == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is down.")
 	}
 	return err
 }
@@ -160,7 +168,7 @@ func causeOf(err error) *sluice.Cause {
 const upTime = 60 * time.Second
 
 // background starts a parent that outlives us and waits until all is up.
-func (o upOptions) background(cmd *cobra.Command, dir home.Dir) error {
+func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Config) error {
 	program, _, err := programs()
 	if err != nil {
 		return err
@@ -183,6 +191,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir) error {
 	if o.gatewayListen != "" {
 		args = append(args, "--gateway-listen", o.gatewayListen)
 	}
+	closeOnExec()
 	child := exec.Command(program, args...)
 	child.Env = append(os.Environ(), "SLUICE_HOME="+string(dir), notifyVar+"=1")
 	child.Dir = "/"
@@ -195,6 +204,14 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir) error {
 		return fmt.Errorf("starting in the background: %w", err)
 	}
 	notice, err := awaitNotice(cmd.Context(), read)
+	if (err != nil || notice.Error != "") && parent.Running(dir) {
+		// Another `sluice up` was faster: what it starts will do.
+		if state, ok := awaitOther(cmd.Context(), dir); ok {
+			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
+			printState(cmd.ErrOrStderr(), state)
+			return nil
+		}
+	}
 	if err != nil {
 		return sluice.Errorf(sluice.CodeInternal, "sluice did not come up: %w", err).WithHint("its log is %s", logPath)
 	}
@@ -204,14 +221,28 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir) error {
 	case notice.Error != "":
 		return sluice.Errorf(sluice.CodeInternal, "%s", notice.Error).WithHint("its log is %s", logPath)
 	}
-	settings, err := dir.Load()
-	if err != nil {
-		return err
-	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up.")
 	printState(cmd.ErrOrStderr(), notice.State)
 	printWarnings(cmd.ErrOrStderr(), settings)
 	return nil
+}
+
+// awaitOther waits until a parent that somebody else started has all up. It
+// gives false when that one ends instead.
+func awaitOther(ctx context.Context, dir home.Dir) (parent.State, bool) {
+	ctx, cancel := context.WithTimeout(ctx, upTime)
+	defer cancel()
+	for parent.Running(dir) {
+		if state, ok := parent.Current(dir); ok {
+			return state, true
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return parent.State{}, false
+		}
+	}
+	return parent.State{}, false
 }
 
 // awaitNotice reads the one line the parent says. The end of the pipe without

@@ -36,7 +36,7 @@ const (
 
 // open adopts the child if it runs, and opens its socket if not.
 func (c *child) open(address string) error {
-	a, err := handover.Adopt(c.control)
+	a, err := adopt(c.control)
 	if err == nil {
 		c.Logger.Info("adopted", "child", c.name, "pid", a.PID)
 		c.adopted, c.socket = a, a.Socket
@@ -57,14 +57,28 @@ func (c *child) open(address string) error {
 	return nil
 }
 
+// adopt takes over the child that offers itself at the path. One that is ending
+// is waited for: it holds what the next one needs.
+func adopt(path string) (*handover.Adopted, error) {
+	deadline := time.Now().Add(goDown)
+	for {
+		a, err := handover.Adopt(path)
+		if !errors.Is(err, handover.ErrEnding) || time.Now().After(deadline) {
+			return a, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // keep has the child running until the context is done.
 func (c *child) keep(ctx context.Context) {
 	wait := firstPause
 	for {
 		began := time.Now()
 		if c.adopted == nil {
-			if err := c.start(ctx); err != nil {
+			if err := c.start(ctx); err != nil && ctx.Err() == nil {
 				c.Logger.Error("starting", "child", c.name, "err", err)
+				c.giveUp(err)
 			}
 		}
 		if c.adopted != nil {
@@ -98,6 +112,10 @@ func (c *child) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
 	cmd := exec.Command(c.Program, c.name)
 	cmd.Env = append(os.Environ(), handover.InheritEnv(), "SLUICE_HOME="+string(c.Home),
 		home.EnvAPIListen+"="+c.Settings.API.Listen, home.EnvGatewayListen+"="+c.Settings.Gateway.Listen)
@@ -122,7 +140,7 @@ func (c *child) start(ctx context.Context) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("it ended while starting: %v (its log is %s)", err, log.Name())
+			return whyEnded(c.name, err, log.Name(), info.Size())
 		case <-ctx.Done():
 			cmd.Process.Kill()
 			return ctx.Err()

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("writing the lock of the parent: %w", err)
 	}
 
-	p := &parent{Config: c, ready: map[string]*handover.Adopted{}}
+	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames))}
 	children, err := p.open()
 	if err != nil {
 		return err
@@ -66,20 +67,32 @@ func Run(ctx context.Context, c Config) error {
 	for _, child := range children {
 		group.Go(func() { child.keep(running) })
 	}
-	<-ctx.Done()
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-p.failed:
+	}
 	stop()
 	group.Wait()
 	c.Logger.Info("stopping")
 	var errs []error
+	// First: from here on nobody may be told that all is up.
+	if err := os.Remove(c.Home.State()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
 	for i := len(children) - 1; i >= 0; i-- {
 		errs = append(errs, children[i].end())
 	}
-	errs = append(errs, os.Remove(c.Home.State()))
+	if failed != nil {
+		return failed
+	}
 	return errors.Join(errs...)
 }
 
 type parent struct {
 	Config
+	adopted bool       // something ran already when we came
+	failed  chan error // a child cannot start, and never could
 
 	mu      sync.Mutex
 	ready   map[string]*handover.Adopted // by name, guarded by mu
@@ -96,6 +109,7 @@ func (p *parent) open() ([]*child, error) {
 		if err := child.open(*listen[name]); err != nil {
 			return nil, err
 		}
+		p.adopted = p.adopted || child.adopted != nil
 		*listen[name] = taken(*listen[name], child.socket)
 		children = append(children, child)
 	}
@@ -121,6 +135,17 @@ func (p *parent) serving(a *handover.Adopted) {
 	}
 	if first {
 		p.Ready(state)
+	}
+}
+
+// giveUp ends the parent when a child cannot start: whoever has just typed
+// `sluice up` wants to know why. Once both have served, or when one of them was
+// there before us and may be serving now, it is tried again for ever instead.
+func (p *parent) giveUp(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.adopted && p.started.IsZero() {
+		p.failed <- err
 	}
 }
 

@@ -19,6 +19,11 @@ var listenFlags = map[string]string{"server": "--api-listen", "gateway": "--gate
 // listenError says why a socket could not be opened, who holds the port, and
 // the flag that chooses another.
 func listenError(name, address string, err error) error {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return &sluice.Cause{Code: sluice.CauseBadValue,
+			Message: fmt.Sprintf("the %s cannot listen on %s: this machine has no such address", name, address),
+			Hint:    fmt.Sprintf("choose another: sluice up %s localhost:PORT, or 0.0.0.0:PORT for every address", listenFlags[name])}
+	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listening on %s for the %s: %w", address, name, err)
 	}

@@ -17,11 +17,25 @@ var ErrNotRunning = errors.New("sluice is not running")
 
 // Running reports whether a parent runs.
 func Running(d home.Dir) bool {
-	lock, err := acquire(d.ParentLock())
+	lock, err := probe(d.ParentLock())
 	if err == nil {
 		lock.Close()
 	}
 	return errors.Is(err, ErrRunning)
+}
+
+// Current gives the state that the parent which runs now has written; false
+// when none runs, or it has none: it is just starting or stopping.
+func Current(d home.Dir) (State, bool) {
+	if !Running(d) {
+		return State{}, false
+	}
+	pid, err := holder(d.ParentLock())
+	if err != nil {
+		return State{}, false
+	}
+	s, err := ReadState(d)
+	return s, err == nil && s.ParentPID == pid
 }
 
 // Stop ends the parent and everything it keeps, and waits for it. Children
@@ -40,7 +54,7 @@ func Stop(ctx context.Context, d home.Dir, within time.Duration) error {
 		}
 	}
 	for _, control := range []string{d.GatewaySock(), d.ServerSocket()} {
-		a, err := handover.Adopt(control)
+		a, err := adopt(control)
 		if errors.Is(err, handover.ErrAbsent) {
 			continue
 		}

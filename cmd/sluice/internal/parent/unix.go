@@ -18,12 +18,18 @@ var ErrRunning = errors.New("sluice is running already")
 
 // acquire takes the lock that only one parent holds; the system releases it
 // however the parent ends.
-func acquire(path string) (*os.File, error) {
+func acquire(path string) (*os.File, error) { return flock(path, syscall.LOCK_EX) }
+
+// probe takes the lock together with others who only ask whether a parent
+// holds it: two of them must not take each other for one.
+func probe(path string) (*os.File, error) { return flock(path, syscall.LOCK_SH) }
+
+func flock(path string, how int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of the parent: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, ErrRunning

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -170,13 +171,23 @@ func stopInstances(c Config, e *process.Engine, epoch int64) error {
 	}
 }
 
-// hostOf gives the extra name a certificate needs for a listening address.
-func hostOf(setting string) []string {
+// namesOf gives the names that a certificate for a listening address needs: a
+// server that listens everywhere is called by the machine's name too.
+func namesOf(setting string) []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
 	host, _, err := net.SplitHostPort(setting)
-	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
-		return nil
+	if err != nil {
+		return names
 	}
-	return []string{host}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return names
+		}
+	}
+	if !slices.Contains(names, host) {
+		names = append(names, host)
+	}
+	return names
 }
 
 // scoringURIs gives where endpoints are called: below the gateway's address,

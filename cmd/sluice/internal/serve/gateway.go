@@ -27,6 +27,11 @@ func Gateway(ctx context.Context, c Config) error {
 		return err
 	}
 	defer listener.Close()
+	lock, err := alone(ctx, c.Home.GatewayLock(), "gateway")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	ca, err := openCA(c)
 	if err != nil {
 		return err
@@ -72,9 +77,9 @@ func Gateway(ctx context.Context, c Config) error {
 	return cause(ctx, group.Wait())
 }
 
-// gatewayNames are what the gateway's certificate is for, besides localhost.
+// gatewayNames are what the gateway's certificate is for.
 func gatewayNames(c Config) []string {
-	names := hostOf(c.Settings.Gateway.Listen)
+	names := namesOf(c.Settings.Gateway.Listen)
 	if d := c.Settings.Gateway.Domain; d != "" {
 		names = append(names, d, "*."+d)
 	}

@@ -49,6 +49,11 @@ func Server(ctx context.Context, c Config) error {
 		return err
 	}
 	defer listener.Close()
+	lock, err := alone(ctx, c.Home.ServerLock(), "server")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	ca, err := openCA(c)
 	if err != nil {
 		return err
@@ -191,7 +196,7 @@ func listen(address string) (net.Listener, error) {
 // openCA opens the local authority and writes the bundle that other tools are
 // pointed at.
 func openCA(c Config) (*identity.CA, error) {
-	domains := append(hostOf(c.Settings.API.Listen), hostOf(c.Settings.Gateway.Listen)...)
+	domains := append(namesOf(c.Settings.API.Listen), namesOf(c.Settings.Gateway.Listen)...)
 	if c.Settings.Gateway.Domain != "" {
 		domains = append(domains, c.Settings.Gateway.Domain)
 	}
@@ -265,7 +270,7 @@ const (
 
 // serveHTTP serves the API over TLS until the context is done.
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, ca *identity.CA, c Config) error {
-	tls, err := ca.ServerTLS(hostOf(c.Settings.API.Listen)...)
+	tls, err := ca.ServerTLS(namesOf(c.Settings.API.Listen)...)
 	if err != nil {
 		return err
 	}
