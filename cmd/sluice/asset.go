@@ -199,7 +199,7 @@ type createFlags struct {
 
 func (o *createFlags) register(cmd *cobra.Command, kind sluice.Kind) {
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", fmt.Sprintf("YAML file of the %s", kind))
+	f.StringVarP(&o.file, "file", "f", "", fmt.Sprintf("YAML file of the %s, - for standard input", kind))
 	f.StringVarP(&o.name, "name", "n", "", "name")
 	f.StringVarP(&o.version, "version", "v", "", "version; the next one when not given")
 	f.StringVar(&o.description, "description", "", "description")
@@ -217,7 +217,7 @@ func (o *createFlags) register(cmd *cobra.Command, kind sluice.Kind) {
 }
 
 // input gives what to read the asset from, with the overrides given.
-func (o *createFlags) input(over overrides) (manifest.Input, error) {
+func (o *createFlags) input(p *program, over overrides) (manifest.Input, error) {
 	patches, err := o.patch.patches()
 	if err != nil {
 		return manifest.Input{}, err
@@ -236,7 +236,9 @@ func (o *createFlags) input(over overrides) (manifest.Input, error) {
 	over.add("name", "name", o.name)
 	over.add("version", "version", o.version)
 	over.add("description", "description", o.description)
-	return manifest.Input{File: o.file, Patches: patches, Overrides: over}, nil
+	in, err := p.manifestIn(o.file)
+	in.Patches, in.Overrides = patches, over
+	return in, err
 }
 
 // here makes a path of the command line absolute: it is relative to the

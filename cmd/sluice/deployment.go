@@ -114,7 +114,7 @@ func (p *program) deploymentShow() *cobra.Command {
 		},
 	}
 	n.register(p, cmd)
-	cmd.Flags().BoolVar(&web, "web", false, "open the Studio page")
+	cmd.Flags().BoolVar(&web, "web", false, "not built yet: accepted with a warning")
 	unbuilt{[]string{"local"}}.register(cmd)
 	return cmd
 }

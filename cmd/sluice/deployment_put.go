@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/arm"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/progress"
 	"github.com/sluice-ml/sluice/manifest"
 )
 
@@ -18,15 +21,16 @@ type deploymentOptions struct {
 	skipScript, noWait bool
 	web                bool
 	patch              patchFlags
+	served             bool // it was Succeeded before the update
 }
 
 func (o *deploymentOptions) registerPut(cmd *cobra.Command) {
 	o.register(o.program, cmd)
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "YAML file of the deployment")
+	f.StringVarP(&o.file, "file", "f", "", "YAML file of the deployment, - for standard input")
 	f.BoolVar(&o.skipScript, "skip-script-validation", false, "do not look at the scoring script before uploading")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait until it is done")
-	f.BoolVar(&o.web, "web", false, "open the Studio page")
+	f.BoolVar(&o.web, "web", false, "not built yet: accepted with a warning")
 }
 
 func (p *program) deploymentCreate() *cobra.Command {
@@ -69,28 +73,31 @@ func (o *deploymentOptions) create(ctx context.Context) error {
 		}
 		return err
 	}
-	if _, err := c.Deployment(ctx, o.endpoint, o.name); err == nil {
-		return o.exists()
+	if there, err := c.Deployment(ctx, o.endpoint, o.name); err == nil {
+		return o.exists(there.Properties.ProvisioningState)
 	} else if sluice.ErrorCode(err) != sluice.CodeNotFound {
 		return err
 	}
 	err = o.put(ctx, c, d, arm.IfAbsent)
 	if sluice.ErrorCode(err) == sluice.CodeExists {
-		return o.exists()
+		return o.exists("")
 	}
 	return err
 }
 
-func (o *deploymentOptions) exists() error {
-	return sluice.Errorf(sluice.CodeExists, "deployment %s of endpoint %s exists already", o.name, o.endpoint).
-		WithHint("change it with `sluice online-deployment update -f %s`", fileOr(o.file, "FILE"))
-}
-
-func fileOr(file, other string) string {
-	if file == "" {
-		return other
+// exists says what to do about a deployment that is there already, perhaps
+// because a former command was interrupted.
+func (o *deploymentOptions) exists(state string) error {
+	switch sluice.State(state) {
+	case sluice.StateCreating:
+		return sluice.Errorf(sluice.CodeExists, "deployment %s of endpoint %s is being created already", o.name, o.endpoint).
+			WithHint("see how far it is with `%s`, or end it with `sluice online-deployment delete %s`", o.show(), o.deploymentName.flags())
+	case sluice.StateDeleting:
+		return sluice.Errorf(sluice.CodeExists, "deployment %s of endpoint %s is still being deleted", o.name, o.endpoint).
+			WithHint("try again in a moment")
 	}
-	return file
+	return sluice.Errorf(sluice.CodeExists, "deployment %s of endpoint %s exists already", o.name, o.endpoint).
+		WithHint("change it with `sluice online-deployment update -f %s`", o.file)
 }
 
 // readManifest reads the file over the base and takes the names from it.
@@ -112,7 +119,12 @@ func (o *deploymentOptions) read(base manifest.Doc) (*manifest.Deployment, []man
 	var over overrides
 	over.add("name", "name", o.name)
 	over.add("endpoint-name", "endpoint_name", o.endpoint)
-	return manifest.ReadDeployment(manifest.Input{File: o.file, Base: base, Patches: patches, Overrides: over, SkipScript: o.skipScript})
+	in, err := o.manifestIn(o.file)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.Base, in.Patches, in.Overrides, in.SkipScript = base, patches, over, o.skipScript
+	return manifest.ReadDeployment(in)
 }
 
 // put uploads what is on this machine, writes the deployment, waits until it
@@ -133,7 +145,8 @@ func (o *deploymentOptions) put(ctx context.Context, c *arm.Client, d *manifest.
 	}
 	if !o.noWait {
 		if err := o.follow(ctx, shown, poller, o.what(), o.show()); err != nil {
-			return withLogs(err, o.deploymentName)
+			o.serving(shown, err)
+			return withLogs(inCondaFile(err, d, o.file), o.deploymentName)
 		}
 		if o.allTraffic {
 			if err := o.takeTraffic(ctx, c); err != nil {
@@ -147,6 +160,14 @@ func (o *deploymentOptions) put(ctx context.Context, c *arm.Client, d *manifest.
 		return err
 	}
 	return o.print(doc)
+}
+
+// serving says that a deployment whose update failed goes on with what it was.
+func (o *deploymentOptions) serving(shown *progress.Progress, err error) {
+	_, waiting := errors.AsType[*goesOn](err)
+	if o.served && !waiting && sluice.ErrorCode(err) != sluice.CodeUnavailable {
+		shown.Note("deployment %s goes on serving what it served before this update", o.name)
+	}
 }
 
 // takeTraffic gives the deployment all of the endpoint's traffic.
@@ -193,6 +214,7 @@ func (o *deploymentOptions) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.served = fmt.Sprint(base.Get("provisioning_state")) == string(sluice.StateSucceeded)
 	d, err := o.readManifest(base)
 	if err != nil {
 		return err

@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/arm"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/args"
+	"github.com/sluice-ml/sluice/cmd/sluice/internal/progress"
 	"github.com/sluice-ml/sluice/manifest"
 )
 
@@ -53,9 +56,9 @@ func (p *program) endpointCreate() *cobra.Command {
 
 func (o *endpointOptions) register(cmd *cobra.Command) {
 	o.endpointFlag(cmd, &o.name)
-	cmd.Flags().StringVarP(&o.file, "file", "f", "", "YAML file of the endpoint")
+	cmd.Flags().StringVarP(&o.file, "file", "f", "", "YAML file of the endpoint, - for standard input")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "do not wait until it is done")
-	cmd.Flags().BoolVarP(&o.web, "web", "e", false, "open the Studio page")
+	cmd.Flags().BoolVarP(&o.web, "web", "e", false, "not built yet: accepted with a warning")
 	unbuilt{[]string{"local"}}.register(cmd)
 }
 
@@ -70,11 +73,24 @@ func (o *endpointOptions) create(ctx context.Context) error {
 	var over overrides
 	over.add("name", "name", o.name)
 	over.add("auth-mode", "auth_mode", o.authMode)
-	e, warnings, err := manifest.ReadEndpoint(manifest.Input{File: o.file, Patches: patches, Overrides: over})
+	in, err := o.manifestIn(o.file)
+	if err != nil {
+		return err
+	}
+	in.Patches, in.Overrides = patches, over
+	e, warnings, err := manifest.ReadEndpoint(in)
 	if err != nil {
 		return err
 	}
 	o.warn(warnings, nil)
+	if len(e.Traffic) > 0 {
+		// What show printed of another endpoint has it.
+		if slices.Max(slices.Collect(maps.Values(e.Traffic))) > 0 {
+			o.note("sluice: warning: traffic is left out: endpoint %s has no deployments yet; "+
+				"give them traffic with `sluice online-endpoint update -n %s --traffic` once they are there", e.Name, e.Name)
+		}
+		e.Traffic = nil
+	}
 	return o.put(ctx, &e.Endpoint, arm.IfAbsent)
 }
 
@@ -175,7 +191,7 @@ func (o *endpointOptions) update(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if len(mirror) > 0 {
+	if slices.ContainsFunc(slices.Collect(maps.Values(mirror)), func(share int) bool { return share > 0 }) {
 		return sluice.Errorf(sluice.CodeNotBuilt, "--mirror-traffic is not built yet")
 	}
 	if split && o.file == "" && !o.patch.given() && o.name != "" {
@@ -222,7 +238,12 @@ func (o *endpointOptions) merged(ctx context.Context) (*sluice.Endpoint, error) 
 		}
 		// What else the file lacks or has wrong shows once it lies over the
 		// endpoint it names.
-		first, _, err := manifest.ReadEndpoint(manifest.Input{File: o.file, Patches: patches})
+		in, err := o.manifestIn(o.file)
+		if err != nil {
+			return nil, err
+		}
+		in.Patches = patches
+		first, _, err := manifest.ReadEndpoint(in)
 		if first == nil || first.Name == "" {
 			return nil, err
 		}
@@ -234,7 +255,12 @@ func (o *endpointOptions) merged(ctx context.Context) (*sluice.Endpoint, error) 
 	}
 	var over overrides
 	over.add("name", "name", o.name)
-	e, warnings, err := manifest.ReadEndpoint(manifest.Input{File: o.file, Base: base, Patches: patches, Overrides: over})
+	in, err := o.manifestIn(o.file)
+	if err != nil {
+		return nil, err
+	}
+	in.Base, in.Patches, in.Overrides = base, patches, over
+	e, warnings, err := manifest.ReadEndpoint(in)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +287,7 @@ func (p *program) endpointShow() *cobra.Command {
 		},
 	}
 	p.endpointFlag(cmd, &name)
-	cmd.Flags().BoolVarP(&web, "web", "e", false, "open the Studio page")
+	cmd.Flags().BoolVarP(&web, "web", "e", false, "not built yet: accepted with a warning")
 	unbuilt{[]string{"local"}}.register(cmd)
 	return cmd
 }
@@ -332,8 +358,17 @@ func (p *program) deleted(ctx context.Context, poller *arm.Poller, err error, no
 	}
 	shown := p.progress()
 	defer shown.Close()
+	// At a terminal there is something to look at meanwhile; a pipe has the note.
+	step := progress.Step{Name: "deleting " + what, Detail: "requests under way are finished first"}
+	_, tty := terminal(p.stderr)
+	if tty {
+		shown.Update(step)
+	}
 	if err := p.follow(ctx, shown, poller, "deleting "+what, show); err != nil {
 		return err
+	}
+	if step.Done = true; tty {
+		shown.Update(step)
 	}
 	shown.Note("%s is deleted", what)
 	return nil

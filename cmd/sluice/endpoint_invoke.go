@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -88,7 +89,11 @@ func (o *invokeOptions) read() ([]byte, error) {
 	if o.file != "-" {
 		f, err := os.Open(o.file)
 		if err != nil {
-			return nil, sluice.Errorf(sluice.CodeInvalid, "opening the request file: %w", err)
+			var at *fs.PathError
+			if errors.As(err, &at) {
+				err = at.Err
+			}
+			return nil, sluice.Errorf(sluice.CodeInvalid, "request file %s cannot be read: %w", o.file, err)
 		}
 		defer f.Close()
 		in, name = f, o.file
@@ -189,8 +194,12 @@ func (o *invokeOptions) raw(body io.Reader) error {
 	for {
 		n, err := body.Read(buffer)
 		for i, c := range buffer[:n] {
-			if c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
+			switch {
+			case c < ' ' && c != '\n' && c != '\t' || c == 0x7f:
 				buffer[i] = ' '
+			case last == 0xc2 && c >= 0x80 && c < 0xa0:
+				// U+0080 to U+009F in UTF-8: a blank in its place.
+				buffer[i] = 0xa0
 			}
 			last = c
 		}

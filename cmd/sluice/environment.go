@@ -70,13 +70,17 @@ func (p *program) environmentCreate(a *asset) *cobra.Command {
 			if o.file == "" && o.name == "" {
 				return usage("an environment needs a file (-f) or a name (-n)")
 			}
+			for flag, value := range map[string]string{"build-context": build, "dockerfile-path": dockerfile} {
+				if value != "" {
+					return sluice.Errorf(sluice.CodeNotBuilt, "--%s is not built yet", flag).
+						WithHint("give --image and --conda-file instead")
+				}
+			}
 			var over overrides
 			over.add("image", "image", image)
 			over.add("conda-file", "conda_file", here(conda))
-			over.add("build-context", "build.path", here(build))
-			over.add("dockerfile-path", "build.dockerfile_path", dockerfile)
 			over.add("os-type", "os_type", os)
-			in, err := o.input(over)
+			in, err := o.input(p, over)
 			if err != nil {
 				return err
 			}
@@ -91,8 +95,8 @@ func (p *program) environmentCreate(a *asset) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&image, "image", "i", "", "container image")
 	f.StringVarP(&conda, "conda-file", "c", "", "conda file with the packages")
-	f.StringVarP(&build, "build-context", "b", "", "folder with a Dockerfile")
-	f.StringVarP(&dockerfile, "dockerfile-path", "d", "", "Dockerfile in the build context")
+	f.StringVarP(&build, "build-context", "b", "", "not built yet")
+	f.StringVarP(&dockerfile, "dockerfile-path", "d", "", "not built yet")
 	f.StringVar(&os, "os-type", "", "linux or windows")
 	o.register(cmd, sluice.KindEnvironment)
 	return cmd

@@ -121,7 +121,7 @@ func hintOf(err error) string {
 		return e.Hint
 	}
 	if e, ok := errors.AsType[*goesOn](err); ok {
-		return "follow it with `" + e.follow + "`"
+		return "see how far it is with `" + e.follow + "`"
 	}
 	if e, ok := errors.AsType[*sluice.Error](err); ok {
 		return e.Hint

@@ -37,7 +37,7 @@ func TestExplain(t *testing.T) {
 		{"several causes", manifest.Causes{cause, {Message: "two"}}, 1,
 			"  | Traceback [2J\n  | ValueError: x\nsluice: score.py:3: init() raised ValueError: x\n  hint: mend it\nsluice: two\n"},
 		{"goes on", &goesOn{what: "deployment blue", follow: "sluice x"}, 130,
-			"sluice: deployment blue goes on without this command\n  hint: follow it with `sluice x`\n"},
+			"sluice: deployment blue goes on without this command\n  hint: see how far it is with `sluice x`\n"},
 		{"anything else", errors.New("odd\nline"), 1, "sluice: odd line\n"},
 	}
 	for _, tt := range tests {

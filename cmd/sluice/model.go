@@ -85,7 +85,7 @@ func (p *program) modelCreate(a *asset) *cobra.Command {
 			over.add("path", "path", here(path))
 			over.add("type", "type", kind)
 			over.add("stage", "stage", stage)
-			in, err := o.input(over)
+			in, err := o.input(p, over)
 			if err != nil {
 				return err
 			}

@@ -32,8 +32,13 @@ func (v patchValue) Set(joined string) error {
 	return nil
 }
 func (v patchValue) String() string { return "" }
-func (v patchValue) Type() string   { return "path=value" }
-func (v patchValue) Many()          {}
+func (v patchValue) Type() string {
+	if v.verb == "remove" {
+		return "path"
+	}
+	return "path=value"
+}
+func (v patchValue) Many() {}
 
 // createFlags registers --set, which patches the file.
 func (p *patchFlags) createFlags(f *pflag.FlagSet) {

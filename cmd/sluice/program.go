@@ -30,6 +30,7 @@ type program struct {
 	root   *cobra.Command
 	flags  globals
 	client *arm.Client
+	piped  []byte // the manifest that came through standard input
 }
 
 // globals are the flags of every command.
@@ -119,6 +120,9 @@ func (p *program) globalFlags(f *pflag.FlagSet) {
 	f.StringVar(&g.changeReference, "change-reference", "", "accepted and ignored")
 	f.MarkHidden("acquire-policy-token")
 	f.MarkHidden("change-reference")
+	p.root.RegisterFlagCompletionFunc("output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"json", "jsonc", "none", "table", "tsv", "yaml", "yamlc"}, cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
 // checkGlobals refuses a wrong format or query before anything is done.
@@ -139,6 +143,11 @@ func (p *program) checkGlobals(cmd *cobra.Command) error {
 // rewrite spells the flags out that the user abbreviated.
 func (p *program) rewrite(tokens []string) ([]string, error) {
 	cmd := p.find(tokens)
+	if i := len(strings.Fields(cmd.CommandPath())) - 1; i < len(tokens) && cmd.HasSubCommands() {
+		if err := notBuiltCommand(cmd, tokens[i]); err != nil { // its flags are not known either
+			return nil, err
+		}
+	}
 	cmd.InitDefaultHelpFlag()
 	if cmd == p.root {
 		cmd.InitDefaultVersionFlag()
@@ -193,10 +202,30 @@ func flagsOf(cmd *cobra.Command) []args.Flag {
 	return flags
 }
 
+// notBuiltCommands are Azure's commands that Sluice will have, by the command
+// they belong to. Building one means deleting it here.
+var notBuiltCommands = map[string][]string{
+	"sluice": {"batch-deployment", "batch-endpoint", "component", "compute", "connection", "data", "datastore",
+		"deployment-template", "job", "registry", "schedule"},
+	"sluice environment": {"share", "update"},
+	"sluice model":       {"download", "package", "share", "update"},
+	"sluice workspace":   {"create", "delete", "list", "list-keys", "update"},
+}
+
+func notBuiltCommand(cmd *cobra.Command, name string) error {
+	if !slices.Contains(notBuiltCommands[cmd.CommandPath()], name) {
+		return nil
+	}
+	return sluice.Errorf(sluice.CodeNotBuilt, "%s %s is not built yet", cmd.CommandPath(), name)
+}
+
 // group is what a command does that only holds others.
 func (p *program) group(cmd *cobra.Command, rest []string) error {
 	if len(rest) == 0 {
 		return cmd.Help()
+	}
+	if err := notBuiltCommand(cmd, rest[0]); err != nil {
+		return err
 	}
 	var names, near []string
 	for _, c := range cmd.Commands() {
@@ -228,8 +257,9 @@ func noArgs(_ *cobra.Command, rest []string) error {
 
 // print writes a command's result.
 func (p *program) print(value any) error {
+	_, tty := terminal(p.stdout)
 	return output.Print(p.stdout, value, output.Options{Format: output.Format(p.flags.format),
-		Query: p.flags.query, Color: p.color(p.stdout)})
+		Query: p.flags.query, Color: p.color(p.stdout), Terminal: tty})
 }
 
 // note says something that is neither the result nor an error.

@@ -61,6 +61,10 @@ func (p *program) status(ctx context.Context) error {
 			return sluice.Errorf(sluice.CodeUnavailable, "the server at %s has not answered for %s", state.APIAddress, statusTime).
 				WithHint("its log is in %s", dir.Logs())
 		}
+		if sluice.ErrorCode(err) == sluice.CodeUnavailable && !parent.Running(dir) {
+			return sluice.Errorf(sluice.CodeUnavailable, "Sluice is not running in %s: it ended without being stopped", dir).
+				WithHint("`sluice up` starts it again, with everything that ran")
+		}
 		return err
 	}
 	pids := []int{state.PID, state.GatewayPID, state.ParentPID}

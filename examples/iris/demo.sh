@@ -38,7 +38,6 @@ esac
 
 say '$ sluice online-endpoint invoke --name iris --request-file request.json'
 sluice online-endpoint invoke --name iris --request-file request.json --output tsv
-echo
 
 uri=$(sluice online-endpoint show --name iris --query scoring_uri --output tsv)
 say 'The model answers at'

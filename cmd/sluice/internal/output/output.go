@@ -49,6 +49,9 @@ type Options struct {
 	Format Format
 	Query  string // JMESPath; "" for everything
 	Color  bool   // whether the colour formats may use colour
+	// Terminal says that a terminal reads it: what came from elsewhere must not
+	// steer that.
+	Terminal bool
 }
 
 // Print writes the part of the value that the query picks. A result that is
@@ -89,6 +92,9 @@ func render(doc any, opts Options) ([]byte, error) {
 	case Table:
 		return renderTable(doc, opts.Query != ""), nil
 	case TSV:
+		if opts.Terminal {
+			return quiet(renderTSV(doc)), nil
+		}
 		return renderTSV(doc), nil
 	case None:
 		return nil, nil

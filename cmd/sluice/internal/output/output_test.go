@@ -57,6 +57,8 @@ func TestPrint(t *testing.T) {
 		{"table of a scalar", iris, Table, "name", "Result\n------\niris\n"},
 		{"table asked for the id", iris, Table, "{id:id}", "Id\n----------------\n/subscriptions/x\n"},
 		{"table of nothing", []any{}, Table, "", ""},
+		{"table with a reference by id", Map{item("model", "azureml:/subscriptions/s/resourceGroups/g/providers/p/workspaces/w/models/iris/versions/3")}, Table, "",
+			"Model\n--------------\nazureml:iris:3\n"},
 		{"no escape sequence reaches a table", Map{item("a", "x\x1b[2Jy\nz")}, Table, "", "A\n--------\nx [2Jy z\n"},
 		{"jsonc without colour", iris, JSONC, "{a:name}", "{\n  \"a\": \"iris\"\n}\n"},
 	}

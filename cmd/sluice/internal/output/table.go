@@ -68,10 +68,25 @@ func (g *grid) put(column string, value any) {
 			return
 		}
 	}
+	column = oneLine(column)
 	if !slices.Contains(g.columns, column) {
 		g.columns = append(g.columns, column)
 	}
-	g.rows[len(g.rows)-1][column] = oneLine(text)
+	g.rows[len(g.rows)-1][column] = oneLine(short(text))
+}
+
+// short gives a reference by full id as one by name: a table is for reading,
+// and the path before is the same in every row.
+func short(text string) string {
+	id, ok := strings.CutPrefix(text, "azureml:/subscriptions/")
+	if !ok {
+		return text
+	}
+	parts := strings.Split(id, "/")
+	if n := len(parts); n > 4 && parts[n-2] == "versions" {
+		return "azureml:" + parts[n-3] + ":" + parts[n-1]
+	}
+	return text
 }
 
 // flat gives a small map of scalars as "blue=90 green=10".

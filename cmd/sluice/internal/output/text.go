@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // painter colours a piece of JSON or YAML by what it is.
@@ -91,7 +92,25 @@ func quote(s string) string {
 	if err := e.Encode(s); err != nil {
 		return strconv.Quote(s)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return spellControls(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// spellControls spells out the control characters that JSON may leave as they
+// are, and that terminals obey.
+func spellControls(s string) string {
+	isControl := func(r rune) bool { return r >= 0x7f && r < 0xa0 }
+	if !strings.ContainsFunc(s, isControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if isControl(r) {
+			b.WriteString(escape(r))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // scalar gives a value that is neither text, list nor map, as JSON spells it.
@@ -151,6 +170,16 @@ func renderTSV(doc any) []byte {
 		b.WriteByte('\n')
 	}
 	return b.Bytes()
+}
+
+// quiet puts blanks in the place of control characters.
+func quiet(text []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 func field(v any) string {

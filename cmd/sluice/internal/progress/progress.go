@@ -143,13 +143,16 @@ func (p *Progress) plain(r row, first bool) {
 	if r.Detail != "" {
 		line += " (" + r.Detail + ")"
 	}
-	if r.Done {
+	if r.Done && !r.failed() {
 		line += ", done in " + Elapsed(r.took)
 	}
 	if first || r.Done {
 		fmt.Fprintln(p.opts.Out, line)
 	}
 }
+
+// failed reports whether the step tells of a failure.
+func (r row) failed() bool { return r.Done && r.Step.Step == "failed" }
 
 func (r row) label() string {
 	label := r.Name
@@ -211,7 +214,8 @@ func (p *Progress) draw() {
 // erase takes the drawn lines away and leaves the cursor where they began.
 func (p *Progress) erase() {
 	if p.drawn > 0 {
-		fmt.Fprintf(p.opts.Out, "\x1b[%dA\x1b[J", p.drawn)
+		// The cursor may have left its column: the terminal shows ^C.
+		fmt.Fprintf(p.opts.Out, "\r\x1b[%dA\x1b[J", p.drawn)
 	}
 	p.drawn = 0
 }
@@ -234,13 +238,15 @@ func render(rows []row, now time.Time, width int, color bool) []string {
 		if !r.Done {
 			took = now.Sub(r.since)
 			mark = spinner[int(took/interval)%len(spinner)]
+		} else if r.failed() {
+			mark = "✗"
 		}
 		text := r.label()
 		text += strings.Repeat(" ", label-len([]rune(text))) + "  " + fmt.Sprintf("%7s", Elapsed(took))
 		if r.Detail != "" {
 			text += "  " + r.Detail
 		}
-		lines[i] = paint(mark, r.Done, color) + " " + cut(clean(text), width-3)
+		lines[i] = paint(mark, r, color) + " " + cut(clean(text), width-3)
 	}
 	return lines
 }
@@ -261,11 +267,13 @@ func recent(rows []row) []row {
 	return kept[len(kept)-min(len(kept), maxRows):]
 }
 
-func paint(mark string, done, color bool) string {
+func paint(mark string, r row, color bool) string {
 	switch {
 	case !color:
 		return mark
-	case done:
+	case r.failed():
+		return "\x1b[31m" + mark + "\x1b[0m"
+	case r.Done:
 		return "\x1b[32m" + mark + "\x1b[0m"
 	}
 	return "\x1b[36m" + mark + "\x1b[0m"

@@ -21,13 +21,15 @@ func TestPlainLines(t *testing.T) {
 		p.Update(Step{Name: "environment", Step: "resolving", Done: true})
 		p.Note("note\x1b[2J %d", 1)
 		p.Update(Step{Name: "instance", Step: "ready", Instance: "0", Done: true, Took: 3 * time.Minute})
+		p.Update(Step{Name: "instance", Step: "failed", Instance: "1", Done: true})
 		p.Close()
 		p.Close()
 		p.Update(Step{Name: "late"})
 		want := "environment: resolving\n" +
 			"environment: resolving (numpy), done in 1.5s\n" +
 			"note [2J 1\n" +
-			"instance 0: ready, done in 3m00s\n"
+			"instance 0: ready, done in 3m00s\n" +
+			"instance 1: failed\n"
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Error(diff)
 		}
@@ -53,7 +55,7 @@ func TestLiveRedraws(t *testing.T) {
 		time.Sleep(150 * time.Millisecond)
 		p.Update(Step{Name: "environment", Step: "resolving", Done: true, Took: 2 * time.Second})
 		p.Close()
-		frames := strings.Split(b.String(), "\x1b[1A\x1b[J")
+		frames := strings.Split(b.String(), "\r\x1b[1A\x1b[J")
 		want := []string{"⠙ environment: resolving    100ms\n", "✓ environment: resolving     2.0s\n"}
 		if diff := cmp.Diff(want, frames); diff != "" {
 			t.Error(diff)
@@ -79,6 +81,10 @@ func TestRender(t *testing.T) {
 	colored := render([]row{{Step: Step{Name: "x", Done: true}}}, now, 40, true)
 	if !strings.HasPrefix(colored[0], "\x1b[32m✓\x1b[0m x") {
 		t.Errorf("got %q, want a green mark", colored[0])
+	}
+	bad := render([]row{{Step: Step{Name: "x", Step: "failed", Done: true}}}, now, 40, true)
+	if !strings.HasPrefix(bad[0], "\x1b[31m✗\x1b[0m x: failed") {
+		t.Errorf("got %q, want a red mark", bad[0])
 	}
 }
 

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/manifest"
+)
+
+// condaName is what the server calls a conda file, whose name it never hears.
+const condaName = "conda_file"
+
+// inCondaFile puts a cause that the server found in the conda file to where the
+// user wrote it: the server has the packages in a normal form, whose lines are
+// not the file's. Where they stood in the manifest, that is the file.
+func inCondaFile(err error, d *manifest.Deployment, file string) error {
+	e, ok := errors.AsType[*sluice.Error](err)
+	if !ok || e.Cause == nil || e.Cause.File != condaName || d.Environment == nil {
+		return err
+	}
+	if d.Environment.CondaPath != "" {
+		file = d.Environment.CondaPath
+	}
+	with, cause := *e, *e.Cause
+	cause.File, cause.Line, cause.Column = file, 0, 0
+	if text, err := os.ReadFile(file); err == nil && len(cause.Evidence) > 0 {
+		what, _, _ := strings.Cut(cause.Evidence[0], ": ")
+		cause.Line = lineWith(string(text), what)
+	}
+	with.Cause = &cause
+	return &with
+}
+
+// lineWith gives the first line, from 1, that holds what outside of a comment;
+// 0 when none does.
+func lineWith(text, what string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if code, _, _ := strings.Cut(line, "#"); what != "" && strings.Contains(code, what) {
+			return n
+		}
+	}
+	return 0
+}
