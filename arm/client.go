@@ -210,6 +210,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	cause := &sluice.Cause{Code: sluice.CauseServerDown,
 		Message: fmt.Sprintf("the server at %s does not answer: %v", address, err),
 		Hint:    "start it with `sluice up`, or see `sluice status`"}
+	if host := c.base.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		cause.Hint = "see that the address is right and that the server runs there"
+	}
 	if untrusted(err) {
 		cause.Message = fmt.Sprintf("the server at %s shows a certificate that is not trusted: %v", address, err)
 		cause.Hint = "trust its certificate authority: set SLUICE_CA to its ca.pem"

@@ -23,6 +23,9 @@ const (
 	maxCondaMarks  = 100_000 // bytes that can start or end a token
 )
 
+// condaKeys are what a conda file may say.
+var condaKeys = []string{"name", "prefix", "channels", "dependencies", "variables"}
+
 // conda takes a conda file into the plan.
 func (p *planner) conda(text string) error {
 	body, err := parseConda(text)
@@ -43,6 +46,10 @@ func (p *planner) conda(text string) error {
 		case "variables":
 			err = p.variables(v.Value)
 		default:
+			// A slip would leave the packages out and say so nowhere near.
+			if near := sluice.Nearest(key, condaKeys, 1); len(near) > 0 {
+				return condaError(v.Key.GetToken(), "%q is not a key of a conda file: did you mean %s?", shorten(key), near[0])
+			}
 			p.notice("%q in the conda file means nothing here, nor to conda", shorten(key))
 		}
 		if err != nil {

@@ -95,6 +95,7 @@ func TestParseRefuses(t *testing.T) {
 		"odd python":          {Spec{CondaFile: "dependencies: [python=three]"}, sluice.CodeInvalid, []string{"three"}},
 		"not YAML":            {Spec{CondaFile: "dependencies: [numpy"}, sluice.CodeInvalid, []string{"conda_file"}},
 		"not a mapping":       {Spec{CondaFile: "- numpy"}, sluice.CodeInvalid, []string{"mapping"}},
+		"misspelt key":        {Spec{CondaFile: "name: x\ndepenencies: [numpy]\n"}, sluice.CodeInvalid, []string{"conda_file:2:1", "depenencies", "dependencies"}},
 		"not a list":          {Spec{CondaFile: "dependencies: numpy"}, sluice.CodeInvalid, []string{"conda_file:1", "list"}},
 		"bomb":                {Spec{CondaFile: "a: &a [x]\nb: [*a,*a]\n"}, sluice.CodeInvalid, []string{"conda_file:1"}},
 		"deep":                {Spec{CondaFile: strings.Repeat("[", 10_000)}, sluice.CodeInvalid, []string{"deeper"}},

@@ -56,7 +56,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("writing the lock of the parent: %w", err)
 	}
 
-	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames))}
+	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames)+1)}
 	children, err := p.open()
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func Run(ctx context.Context, c Config) error {
 type parent struct {
 	Config
 	adopted bool       // something ran already when we came
-	failed  chan error // a child cannot start, and never could
+	failed  chan error // why we cannot go on; room for one from each child and one of our own
 
 	mu      sync.Mutex
 	ready   map[string]*handover.Adopted // by name, guarded by mu
@@ -132,6 +132,11 @@ func (p *parent) serving(a *handover.Adopted) {
 	}
 	if err := state.write(p.Home.State()); err != nil {
 		p.Logger.Error("writing the state file", "err", err)
+		if first && !p.adopted {
+			// Without it no command finds the server.
+			p.failed <- fmt.Errorf("writing the state file: %w", err)
+			return
+		}
 	}
 	if first {
 		p.Ready(state)
