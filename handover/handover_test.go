@@ -182,3 +182,16 @@ func TestAdoptChildThatEnds(t *testing.T) {
 		t.Errorf("offering: %v", err)
 	}
 }
+
+func TestStoppingWhatHasEnded(t *testing.T) {
+	path, _, end := offer(t, func(bool) {})
+	a := adopt(t, path)
+	defer a.Close()
+	end()
+	<-a.Gone()
+	for range 2 {
+		if err := a.Stop(true); err != nil {
+			t.Errorf("stopping a child that has ended: %v", err)
+		}
+	}
+}

@@ -160,13 +160,17 @@ func greet(conn *net.UnixConn) (*Adopted, error) {
 // Gone is closed when the child has ended.
 func (a *Adopted) Gone() <-chan struct{} { return a.gone }
 
-// Stop asks the child to end, and with all whatever it keeps running too.
+// Stop asks the child to end, and with all whatever it keeps running too. A
+// child that has ended already is not an error.
 func (a *Adopted) Stop(all bool) error {
 	line, err := json.Marshal(stop{Stop: true, All: all})
 	if err != nil {
 		return err
 	}
 	_, err = a.conn.Write(append(line, '\n'))
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil // it has ended meanwhile
+	}
 	return err
 }
 
