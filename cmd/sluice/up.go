@@ -80,13 +80,20 @@ func (o upOptions) run(cmd *cobra.Command) error {
 	}
 	if parent.Running(dir) {
 		state, ok := parent.Current(dir)
-		if !ok {
+		if !ok && os.Getenv(notifyVar) == "" {
+			// One that was started in the background leaves the waiting to
+			// who started it.
+			state, ok = awaitOther(cmd.Context(), dir)
+		}
+		switch {
+		case ok:
+			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
+			printState(cmd.ErrOrStderr(), state)
+			return nil
+		case parent.Running(dir):
 			return sluice.Errorf(sluice.CodeBusy, "sluice is just starting or stopping in %s", dir).
 				WithHint("try again in a moment; see %s", filepath.Join(dir.Logs(), "parent.log"))
 		}
-		fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
-		printState(cmd.ErrOrStderr(), state)
-		return nil
 	}
 	if o.detach {
 		return o.background(cmd, dir, settings)
