@@ -23,6 +23,27 @@ func (c *Client) Workspace(ctx context.Context) (Workspace, error) {
 	return get[Workspace](ctx, c, c.scope.WorkspaceID())
 }
 
+// InstanceTypes gives the table of instance types that the server knows.
+func (c *Client) InstanceTypes(ctx context.Context) ([]sluice.InstanceType, error) {
+	type size struct {
+		Name     string  `json:"name"`
+		VCPUs    float64 `json:"vCPUs"`
+		GPUs     int     `json:"gpus"`
+		MemoryGB float64 `json:"memoryGB"`
+	}
+	answer, err := get[struct {
+		Value []size `json:"value"`
+	}](ctx, c, "/subscriptions/"+url.PathEscape(c.scope.Subscription)+"/providers/"+Provider+"/locations/"+Location+"/vmSizes")
+	if err != nil {
+		return nil, err
+	}
+	var types []sluice.InstanceType
+	for _, s := range answer.Value {
+		types = append(types, sluice.InstanceType{Name: s.Name, CPU: s.VCPUs, Memory: s.MemoryGB, GPU: s.GPUs})
+	}
+	return types, nil
+}
+
 // Endpoints lists all endpoints.
 func (c *Client) Endpoints(ctx context.Context) ([]OnlineEndpoint, error) {
 	return all[OnlineEndpoint](ctx, c, c.at(c.scope.WorkspaceID()+"/onlineEndpoints"))

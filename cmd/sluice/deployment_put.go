@@ -131,6 +131,14 @@ func (o *deploymentOptions) read(base manifest.Doc) (*manifest.Deployment, []man
 // is ready and prints it.
 func (o *deploymentOptions) put(ctx context.Context, c *arm.Client, d *manifest.Deployment, options ...arm.PutOption) error {
 	o.webNote(o.web)
+	// Better to know before a large model is uploaded.
+	types, err := c.InstanceTypes(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := sluice.FindInstanceType(types, d.Spec.InstanceType); err != nil {
+		return err
+	}
 	shown := o.progress()
 	defer shown.Close()
 	if err := (uploader{c, shown}).deployment(ctx, d); err != nil {
