@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -67,6 +66,7 @@ func Run(ctx context.Context, c Config) error {
 	for _, child := range children {
 		group.Go(func() { child.keep(running) })
 	}
+	group.Go(func() { p.keepLogsShort(running) })
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -166,21 +166,3 @@ func (p *parent) state() State {
 	}
 	return s
 }
-
-// logFile opens a child's log, setting an old one aside when it has grown.
-func (p *parent) logFile(name string) (*os.File, error) {
-	path := filepath.Join(p.Home.Logs(), name+".log")
-	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("setting the old log aside: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
-	}
-	return f, nil
-}
-
-// maxLog is when a log is set aside at the next start, in bytes.
-const maxLog = 50 << 20
