@@ -46,6 +46,7 @@ check-python: $(VENV)/.ready ## ruff, mypy --strict, pytest with warnings as err
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	cd examples && $(VENV)/bin/mypy iris
 	$(VENV)/bin/pytest -q
 
 test-go: build ## go test with the race detector
