@@ -22,25 +22,12 @@ const gatewayDrain = 30 * time.Second
 // It serves at once with the routes it kept; the server is only needed for
 // news.
 func Gateway(ctx context.Context, c Config) error {
-	listener, err := listen(c.Settings.Gateway.Listen)
+	on, err := stand(ctx, c, "gateway", c.Settings.Gateway.Listen, c.Home.GatewayLock())
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	lock, err := alone(ctx, c.Home.GatewayLock(), "gateway")
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	ca, err := openCA(c)
-	if err != nil {
-		return err
-	}
-	credential, err := identity.OpenCredential(c.Home.Credential())
-	if err != nil {
-		return err
-	}
-	tls, err := ca.ServerTLS(gatewayNames(c)...)
+	defer on.Close()
+	tls, err := on.ca.ServerTLS(gatewayNames(c)...)
 	if err != nil {
 		return err
 	}
@@ -50,7 +37,7 @@ func Gateway(ctx context.Context, c Config) error {
 	}
 	g, err := gateway.New(gateway.Config{
 		ID: host, RoutesDir: c.Home.Routes(), Domain: c.Settings.Gateway.Domain,
-		AdminDigest: identity.Digest(credential.Token),
+		AdminDigest: identity.Digest(on.credential.Token),
 		MaxBody:     c.Settings.Gateway.MaxBody, HeaderTime: c.Settings.Gateway.Header, IdleAfter: c.Settings.Gateway.IdleAfter,
 		Drain: gatewayDrain, Logger: c.Logger,
 	})
@@ -62,7 +49,7 @@ func Gateway(ctx context.Context, c Config) error {
 	defer stop(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	defer offer(ctx, c.Home.GatewaySock(), handover.Child{
-		Name: "gateway", Version: c.Version, Listener: listener, Stop: stopper(stop)}, stop)()
+		Name: "gateway", Version: c.Version, Listener: on.listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error {
 		return feed.Follow(ctx, feed.Follower{
 			Name: host,
@@ -72,8 +59,8 @@ func Gateway(ctx context.Context, c Config) error {
 			Snapshot: g.Reset, Update: g.Apply, Load: g.Load, Wake: g.Waiting(), Logger: c.Logger,
 		})
 	})
-	group.Go(func() error { return g.Serve(ctx, listener, tls) })
-	c.Logger.Info("serving endpoints", "address", listener.Addr().String(), "version", c.Version)
+	group.Go(func() error { return g.Serve(ctx, on.listener, tls) })
+	c.Logger.Info("serving endpoints", "address", on.listener.Addr().String(), "version", c.Version)
 	return cause(ctx, group.Wait())
 }
 

@@ -44,25 +44,12 @@ type Config struct {
 // is done or it is asked to stop. Instances run on unless it was asked to stop
 // all.
 func Server(ctx context.Context, c Config) error {
-	listener, err := listen(c.Settings.API.Listen)
+	on, err := stand(ctx, c, "server", c.Settings.API.Listen, c.Home.ServerLock())
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	lock, err := alone(ctx, c.Home.ServerLock(), "server")
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	ca, err := openCA(c)
-	if err != nil {
-		return err
-	}
+	defer on.Close()
 	keys, err := identity.OpenEndpointKeys(c.Home.SealKey())
-	if err != nil {
-		return err
-	}
-	credential, err := identity.OpenCredential(c.Home.Credential())
 	if err != nil {
 		return err
 	}
@@ -98,7 +85,7 @@ func Server(ctx context.Context, c Config) error {
 		Store: db, Engine: instances, Environments: builder{environments}, Publisher: routes,
 		Runner: c.Runner, InstanceTypes: sluice.InstanceTypes(), Epoch: epoch, Logger: c.Logger,
 	})
-	authenticate := identity.NewAuthenticator(credential).Authenticate
+	authenticate := identity.NewAuthenticator(on.credential).Authenticate
 	public := home.URL(c.Settings.API.Listen)
 	handler, err := api.New(api.Config{
 		Store: db, Artifacts: blobs, Keys: keys,
@@ -124,11 +111,11 @@ func Server(ctx context.Context, c Config) error {
 	defer stop(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	defer offer(ctx, c.Home.ServerSocket(), handover.Child{
-		Name: "server", Version: c.Version, Listener: listener, Stop: stopper(stop)}, stop)()
+		Name: "server", Version: c.Version, Listener: on.listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error { return routes.Serve(ctx, feedSocket) })
 	group.Go(func() error { return loop.Run(ctx) })
 	counted := &counters{handler: handler, authenticate: authenticate, engine: instances}
-	group.Go(func() error { return serveHTTP(ctx, listener, counted, ca, c) })
+	group.Go(func() error { return serveHTTP(ctx, on.listener, counted, on.ca, c) })
 	c.Logger.Info("serving the API", "address", public, "version", c.Version)
 	err = cause(ctx, group.Wait())
 	if errors.Is(context.Cause(ctx), errStopAll) {
