@@ -105,16 +105,6 @@ func (c *Client) ArchiveEnvironment(ctx context.Context, name, version string, a
 	return c.PutEnvironment(ctx, name, version, e)
 }
 
-// Codes lists the versions of a code asset.
-func (c *Client) Codes(ctx context.Context, name string, view ListView) ([]CodeVersion, error) {
-	return all[CodeVersion](ctx, c, c.at(c.assetPath(sluice.KindCode, name, "")+"/versions", "listViewType", string(view)))
-}
-
-// Code reads one version of a code asset.
-func (c *Client) Code(ctx context.Context, name, version string) (CodeVersion, error) {
-	return get[CodeVersion](ctx, c, c.assetPath(sluice.KindCode, name, version))
-}
-
 // PutCode registers a version of a code asset, as [Client.PutModel] does.
 func (c *Client) PutCode(ctx context.Context, name, version string, v CodeVersion) (CodeVersion, error) {
 	return put[CodeVersion](ctx, c, c.assetPath(sluice.KindCode, name, version), v)

@@ -112,14 +112,6 @@ func (c *Client) PutDeployment(ctx context.Context, endpoint, name string, d Onl
 	return out, poller, err
 }
 
-// PatchDeployment changes what the patch names.
-func (c *Client) PatchDeployment(ctx context.Context, endpoint, name string, p DeploymentPatch) (OnlineDeployment, *Poller, error) {
-	var out OnlineDeployment
-	_, poller, err := c.change(ctx, http.MethodPatch,
-		c.scope.DeploymentID(url.PathEscape(endpoint), url.PathEscape(name)), p, &out, nil)
-	return out, poller, err
-}
-
 // DeleteDeployment deletes a deployment. When there is none, the error's code
 // is CodeNotFound.
 func (c *Client) DeleteDeployment(ctx context.Context, endpoint, name string) (*Poller, error) {

@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"net/http"
-	"path"
 	"strconv"
 	"time"
 
@@ -31,21 +30,6 @@ func (c *Client) pollerOf(resp *http.Response) *Poller {
 
 // Follow gives a poller for an operation by its address.
 func (c *Client) Follow(operationURL string) *Poller { return &Poller{client: c, url: operationURL} }
-
-// URL gives the operation's address; "" when it was over at once.
-func (p *Poller) URL() string { return p.url }
-
-// Operation gives the operation's id; "" when it was over at once.
-func (p *Poller) Operation() string {
-	if p.url == "" {
-		return ""
-	}
-	u, err := p.client.here(p.url)
-	if err != nil {
-		return ""
-	}
-	return path.Base(u.Path)
-}
 
 // Wait follows the operation to its end and calls seen, which may be nil, with
 // every new state of it. The error is why the operation did not succeed, with

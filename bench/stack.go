@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/sluice-ml/sluice/arm"
+	"github.com/sluice-ml/sluice/home"
+	"github.com/sluice-ml/sluice/identity"
 )
 
 // stack is a whole Sluice of our own, in a folder of its own, on free ports.
@@ -59,16 +61,13 @@ func startStack(ctx context.Context, bin string) (*stack, error) {
 }
 
 func (s *stack) connect() error {
-	text, err := os.ReadFile(filepath.Join(s.home, "admin.json"))
+	dir := home.Dir(s.home)
+	credential, err := identity.ReadCredential(dir.Credential())
 	if err != nil {
 		return err
 	}
-	var credential struct{ Token string }
-	if err := json.Unmarshal(text, &credential); err != nil {
-		return err
-	}
 	s.client, err = arm.NewClient(arm.Options{BaseURL: s.status.APIAddress, Credential: credential.Token,
-		CAFile: filepath.Join(s.home, "ca.pem")})
+		CAFile: dir.CA()})
 	return err
 }
 

@@ -35,8 +35,7 @@ type seen struct {
 	cause *sluice.Cause
 }
 
-func (s seen) live() bool    { return !s.Phase.Ended() }
-func (s seen) serving() bool { return s.ready && s.live() && s.Phase != engine.Draining }
+func (s seen) live() bool { return !s.Phase.Ended() }
 
 // actions is what to do about one deployment. The zero value is: nothing.
 type actions struct {

@@ -278,7 +278,7 @@ func (h *history) engine() {
 func (h *history) ready() int {
 	n := 0
 	for _, i := range h.v.instances {
-		if i.serving() {
+		if i.ready && i.live() && i.Phase != engine.Draining {
 			n++
 		}
 	}

@@ -26,9 +26,17 @@ const deadline = 60 * time.Second
 // pythons finds one interpreter of every version that workers support.
 func pythons(t testing.TB) []string {
 	t.Helper()
-	home, err := os.UserHomeDir()
+	found, err := findPythons()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return found
+}
+
+func findPythons() ([]string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, err
 	}
 	root := os.Getenv("PYENV_ROOT")
 	if root == "" {
@@ -39,7 +47,7 @@ func pythons(t testing.TB) []string {
 		name := fmt.Sprintf("python3.%d", minor)
 		candidates, err := filepath.Glob(filepath.Join(root, "versions", "*", "bin", name))
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if path, err := exec.LookPath(name); err == nil {
 			candidates = append(candidates, path)
@@ -55,24 +63,29 @@ func pythons(t testing.TB) []string {
 	if len(found) == 0 {
 		path, err := exec.LookPath("python3")
 		if err != nil {
-			t.Fatal("no Python from 3.8 to 3.14 was found; install python3")
+			return nil, errors.New("no Python from 3.8 to 3.14 was found; install python3")
 		}
 		found = append(found, path)
 	}
-	return found
+	return found, nil
 }
 
-var onePython = sync.OnceValue(func() string { return "" })
+// onePython is found once: looking takes a process for each.
+var onePython = sync.OnceValues(func() (string, error) {
+	all, err := findPythons()
+	if err != nil {
+		return "", err
+	}
+	return all[len(all)-1], nil
+})
 
 // python gives the interpreter that most tests use.
 func python(t testing.TB) string {
 	t.Helper()
-	if path := onePython(); path != "" {
-		return path
+	path, err := onePython()
+	if err != nil {
+		t.Fatal(err)
 	}
-	found := pythons(t)
-	path := found[len(found)-1]
-	onePython = sync.OnceValue(func() string { return path })
 	return path
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -15,6 +13,7 @@ import (
 	"github.com/sluice-ml/sluice/arm"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/parent"
 	"github.com/sluice-ml/sluice/home"
+	"github.com/sluice-ml/sluice/identity"
 )
 
 // The environment variables that name a server elsewhere. The credential and
@@ -119,24 +118,15 @@ func localAPI(dir home.Dir) (string, error) {
 // readCredential gives "" where there is none: then the server was never
 // started here, and that is what the user will be told.
 func readCredential(dir home.Dir) (string, error) {
-	text, err := os.ReadFile(dir.Credential())
+	credential, err := identity.ReadCredential(dir.Credential())
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case sluice.ErrorCode(err) == sluice.CodeNotFound:
 		return "", nil
 	case errors.Is(err, fs.ErrPermission):
-		e := sluice.Errorf(sluice.CodeUnauthorized, "the credential in %s may not be read by this user", dir.Credential())
-		e.Hint = "run the command as the user who ran `sluice up`, or set SLUICE_TOKEN"
-		return "", e
-	case err != nil:
-		return "", fmt.Errorf("reading the credential: %w", err)
+		return "", sluice.Errorf(sluice.CodeUnauthorized, "the credential in %s may not be read by this user", dir.Credential()).
+			WithHint("run the command as the user who ran `sluice up`, or set %s", envToken)
 	}
-	var credential struct {
-		Token string `json:"token"`
-	}
-	if json.Unmarshal(text, &credential) != nil || credential.Token == "" {
-		return "", sluice.Errorf(sluice.CodeUnauthorized, "%s holds no credential", dir.Credential())
-	}
-	return credential.Token, nil
+	return credential.Token, err
 }
 
 // tracer tells of every request, without its query: that may hold a signature.
