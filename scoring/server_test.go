@@ -206,7 +206,8 @@ def run(data):
 	r.eventually("the early request waits", func() bool { return r.server.pool.Waiting() == 1 })
 	r.touch("init.go")
 	r.file("run.held")
-	// The only worker is stuck inside run().
+	// The only worker is stuck inside run() until run.go is there.
+	r.eventually("the server is ready meanwhile", func() bool { return r.get("/").Status == 200 })
 	r.get("/").wants(t, 200, "Healthy")
 	if ready := r.get("/v2/health/ready"); ready.Status != 200 {
 		t.Errorf("ready during run: %d", ready.Status)
