@@ -27,9 +27,10 @@ var mayImport = map[string][]string{
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
-	"engine/process":               {"engine", "engine/supervise", "engine/process/shim"},
-	"engine/process/shim":          {"engine"}, // goes into the runner: stays tiny
-	"probe":                        {},         // the same for every engine
+	"engine/process":               {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/shim"},
+	"engine/process/cgroup":        {},                                  // likewise
+	"engine/process/shim":          {"engine", "engine/process/cgroup"}, // goes into the runner: stays tiny
+	"probe":                        {},                                  // the same for every engine
 	"reconcile":                    {".", "engine", "probe"},
 	"gateway":                      {".", "identity/verify"}, // never asks anybody: no store, no api
 	"feed":                         {"."},                    // both ends of the routes stream
