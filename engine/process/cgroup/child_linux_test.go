@@ -115,7 +115,7 @@ func look(g Group) error {
 		}
 	}
 	seen := map[string]string{}
-	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes", "pids.max", "pids/pids.max"} {
+	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes", "pids.max", "pids/pids.max", "cpu.weight", "cpu/cpu.shares"} {
 		path := filepath.Join("/sys/fs/cgroup", file)
 		text, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {

@@ -36,9 +36,10 @@ func (g Group) Usage() (Usage, error) {
 	return u, nil
 }
 
-func (p place) usage() (u Usage) {
+func (p place) memoryLimit() int64 {
+	var u Usage
 	u.add(p.dir)
-	return u
+	return u.Limit
 }
 
 // unlimited is where version 1 begins to mean no limit, which it has no word for.
@@ -126,32 +127,33 @@ func removeTree(dir string) error {
 	return nil
 }
 
-// Mounts says what to show of the group inside the instance, so that what runs
-// there finds its limits, and what it was killed for, where it looks in any
-// container. On version 1 each target is the place of one controller, on which
-// the machine has mounted the whole of it. On version 2 there is one target;
-// its content fits /proc/self/cgroup in a cgroup namespace that was made after
+// Mounts says what to show of the group inside the instance, in place of the
+// whole hierarchies of the machine, so that what runs there finds its limits,
+// and what it was killed for, where it looks in any container. On version 2
+// that fits /proc/self/cgroup in a cgroup namespace that was made after
 // entering the group.
 func (g Group) Mounts() []Mount {
-	const top = "/sys/fs/cgroup"
 	var mounts []Mount
 	for _, dir := range g.Dirs {
-		if has(dir, "cgroup.controllers") {
-			mounts = append(mounts, Mount{dir, top})
-			continue
-		}
-		for _, c := range []string{memory, pids, cpu, cpuacct} {
-			if has(dir, mark[c]) {
-				mounts = append(mounts, Mount{dir, filepath.Join(top, c)})
-			}
-		}
-	}
-	if len(g.Dirs) > 1 { // beside version 1, version 2 has a place of its own
-		for i := range mounts {
-			if mounts[i].Target == top {
-				mounts[i].Target = top + "/unified"
-			}
+		if point := mountPoint(dir); point != "" {
+			mounts = append(mounts, Mount{Source: dir, Target: point})
 		}
 	}
 	return mounts
+}
+
+// mountPoint is the highest directory above that is of the same file system.
+// It is empty where the directory is not there.
+func mountPoint(dir string) string {
+	var here, above unix.Stat_t
+	if unix.Stat(dir, &here) != nil {
+		return ""
+	}
+	for {
+		parent := filepath.Dir(dir)
+		if parent == dir || unix.Stat(parent, &above) != nil || above.Dev != here.Dev {
+			return dir
+		}
+		dir = parent
+	}
 }

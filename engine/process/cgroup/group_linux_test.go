@@ -48,6 +48,9 @@ func open(t *testing.T, limit int64) (*Root, string) {
 			t.Error(err)
 		}
 	})
+	if version := os.Getenv(versionVariable); version != "" && (version == "2") != r.places[0].v2 {
+		t.Fatalf("the groups at %q are not of version %s", r.All().Dirs, version)
+	}
 	if gaps := r.Gaps(); len(gaps) > 0 {
 		t.Fatalf("this machine does not limit everything: %q", gaps)
 	}
@@ -413,7 +416,7 @@ func TestNames(t *testing.T) {
 
 func TestTheGroupIsShownInside(t *testing.T) {
 	r, _ := open(t, 0)
-	g := newGroup(t, r, "one", Limits{Memory: 80 << 20, PIDs: 333})
+	g := newGroup(t, r, "one", Limits{Memory: 80 << 20, CPU: 3, PIDs: 333})
 	_, out := start(t, g, "look")
 	text, err := io.ReadAll(out)
 	if err != nil {
@@ -423,9 +426,9 @@ func TestTheGroupIsShownInside(t *testing.T) {
 	if err := json.Unmarshal(text, &got); err != nil {
 		t.Fatalf("it says %q: %v", text, err)
 	}
-	want := map[string]string{"memory/memory.limit_in_bytes": "83886080\n", "pids/pids.max": "333\n"}
+	want := map[string]string{"memory/memory.limit_in_bytes": "83886080\n", "pids/pids.max": "333\n", "cpu/cpu.shares": "3072\n"}
 	if r.places[0].v2 {
-		want = map[string]string{"memory.max": "83886080\n", "pids.max": "333\n"}
+		want = map[string]string{"memory.max": "83886080\n", "pids.max": "333\n", "cpu.weight": "300\n"}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inside there is (-want +got):\n%s", diff)

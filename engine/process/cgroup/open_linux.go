@@ -68,7 +68,10 @@ func Open(name string, limit int64) (*Root, error) {
 	r.note(memory, "memory is not limited", failed)
 	r.note(pids, "the number of processes is not limited", failed)
 	r.note(cpu, "CPU time is not shared by weight", failed)
-	return r, r.cap(limit)
+	if err := r.cap(limit); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Root) limits(controller string) bool {
@@ -98,7 +101,7 @@ func (r *Root) cap(limit int64) error {
 		}
 		err := p.limitMemory(p.dir, limit)
 		if errors.Is(err, unix.EBUSY) {
-			r.gaps = append(r.gaps, fmt.Sprintf("the memory of all instances stays capped at %d bytes and not %d: they are using more", p.usage().Limit, limit))
+			r.gaps = append(r.gaps, fmt.Sprintf("the memory of all instances stays capped at %d bytes and not %d: they are using more", p.memoryLimit(), limit))
 		} else if err != nil {
 			return fmt.Errorf("capping the memory of all instances: %w", err)
 		}
