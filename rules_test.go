@@ -27,12 +27,13 @@ var mayImport = map[string][]string{
 	"engine":                              {},                             // has never heard of endpoints
 	"engine/enginetest":                   {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":                    {"engine"},                     // keeps copies alive for engines that cannot
-	"engine/process":                      {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/shim"},
-	"engine/process/cgroup":               {},                                  // as does this
-	"engine/process/cgroup/vmtest":        {},                                  // any program in a machine of its own
-	"engine/process/cgroup/vmtest/vminit": {},                                  // the first process there
-	"engine/process/shim":                 {"engine", "engine/process/cgroup"}, // goes into the runner: stays tiny
-	"probe":                               {},                                  // the same for every engine
+	"engine/process":                      {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/confine", "engine/process/shim"},
+	"engine/process/cgroup":               {},                                                            // as does this
+	"engine/process/cgroup/vmtest":        {},                                                            // any program in a machine of its own
+	"engine/process/cgroup/vmtest/vminit": {},                                                            // the first process there
+	"engine/process/confine":              {"engine/process/cgroup"},                                     // as does this
+	"engine/process/shim":                 {"engine", "engine/process/cgroup", "engine/process/confine"}, // goes into the runner: stays tiny
+	"probe":                               {},                                                            // the same for every engine
 	"reconcile":                           {".", "engine", "probe"},
 	"gateway":                             {".", "identity/verify"}, // never asks anybody: no store, no api
 	"feed":                                {"."},                    // both ends of the routes stream
@@ -57,13 +58,15 @@ var mayImport = map[string][]string{
 // heavy libraries stay in one leaf each: what they cost in start-up, memory
 // and reading is paid where they are needed and nowhere else.
 var onlyIn = map[string][]string{
-	"modernc.org/sqlite":            {"store"},
-	"github.com/jackc/pgx/v5":       {"store", "store/storetest"},
-	"github.com/pressly/goose/v3":   {"store"},
-	"github.com/spf13/cobra":        {"cmd/sluice"},
-	"github.com/jmespath-community": {"cmd/sluice/internal/output"},
-	"github.com/Azure":              {}, // only tests: clients we did not write
-	"github.com/goccy/go-yaml":      {"manifest", "home", "environment", "cmd/sluice", "cmd/sluice/internal/output"},
+	"modernc.org/sqlite":                  {"store"},
+	"github.com/landlock-lsm/go-landlock": {"engine/process/confine"},
+	"golang.org/x/net/bpf":                {"engine/process/confine"},
+	"github.com/jackc/pgx/v5":             {"store", "store/storetest"},
+	"github.com/pressly/goose/v3":         {"store"},
+	"github.com/spf13/cobra":              {"cmd/sluice"},
+	"github.com/jmespath-community":       {"cmd/sluice/internal/output"},
+	"github.com/Azure":                    {}, // only tests: clients we did not write
+	"github.com/goccy/go-yaml":            {"manifest", "home", "environment", "cmd/sluice", "cmd/sluice/internal/output"},
 }
 
 type listed struct {

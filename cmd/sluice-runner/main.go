@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sluice-ml/sluice/engine/process/confine"
 	"github.com/sluice-ml/sluice/engine/process/shim"
 	"github.com/sluice-ml/sluice/scoring"
 )
@@ -42,6 +43,8 @@ func run(name string, args []string) int {
 		return scoring.Main(args[1:], false)
 	case "shim":
 		return shim.Main(args[1:])
+	case confine.Command: // the shim calls this
+		return confine.Main()
 	case "version", "--version":
 		fmt.Println("sluice-runner", version)
 		return 0
