@@ -63,8 +63,11 @@ type Notifier interface {
 
 // Workload is N copies of one template.
 type Workload struct {
-	ID       string            `json:"id"` // revision + hash of the template
-	Tenant   string            `json:"tenant"`
+	ID     string `json:"id"` // revision + hash of the template
+	Tenant string `json:"tenant"`
+	// Owner is whose copies these are: workloads of one owner, one after
+	// another, may be given the same users. "" is an owner too.
+	Owner    string            `json:"owner,omitempty"`
 	Labels   map[string]string `json:"labels"`
 	Template Template          `json:"template"`
 }
@@ -82,7 +85,11 @@ const (
 //
 // In Command, Env values and Files paths the engine replaces "${instance}"
 // with the instance's ID, "${root}" with the directory below which Files are
-// placed, and "${run}" with a private writable directory of the instance.
+// placed, and "${run}" with a private writable directory of the instance, each
+// as the instance sees it. The address is as the caller sees it.
+//
+// An engine that confines its instances listens at a unix:// address itself and
+// hands the socket over as systemd does (descriptor 3, LISTEN_FDS, LISTEN_PID).
 type Template struct {
 	EnvDir  string            `json:"envDir,omitempty"` // a Python environment on this machine
 	Image   string            `json:"image,omitempty"`  // or an OCI image
@@ -173,7 +180,9 @@ type Instance struct {
 type Exit struct {
 	Code   int    `json:"code"`
 	Signal string `json:"signal,omitempty"` // e.g. "SIGSEGV"
-	OOM    bool   `json:"oom,omitempty"`
+	OOM    bool   `json:"oom,omitempty"`    // for want of memory
+	Limit  int64  `json:"limit,omitempty"`  // bytes of memory it could have; 0 where not known
+	Peak   int64  `json:"peak,omitempty"`   // bytes it had at most; 0 where not known
 	// Message is what the workload left in its termination file (the path in
 	// SLUICE_TERMINATION_FILE), at most MaxExitMessage bytes.
 	Message string `json:"message,omitempty"`
@@ -230,4 +239,6 @@ type Description struct {
 	GPUs      int
 	Images    bool   // whether Template.Image is supported
 	Isolation string // one sentence a user can judge by
+	// Weaker says what could be better about it on this machine, a sentence each.
+	Weaker []string
 }

@@ -79,6 +79,7 @@ func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p pa
 	return engine.Workload{
 		ID:     rev.Version + "-" + hashOf(t),
 		Tenant: rev.Workspace,
+		Owner:  d.UID,
 		Labels: map[string]string{
 			LabelWorkspace: rev.Workspace, LabelEndpoint: rev.Endpoint, LabelDeployment: rev.Name,
 			LabelUID: d.UID, LabelRevision: rev.Version,

@@ -182,8 +182,11 @@ func endCause(s seen) sluice.Cause {
 	}
 	switch {
 	case s.Reason == engine.OOM || s.Exit != nil && s.Exit.OOM:
-		return sluice.Cause{Code: sluice.CauseOutOfMemory, Message: "the instance ran out of memory while " + during,
+		return sluice.Cause{Code: sluice.CauseOutOfMemory, Message: "the instance ran out of memory while " + during + limitOf(s.Exit),
 			Hint: "choose an instance_type with more memory"}
+	case s.Exit != nil && s.Exit.Message == "" && neverStarted(s.Exit.Code):
+		return sluice.Cause{Code: sluice.CausePythonMissing, Message: strings.TrimSuffix(s.Message, "."),
+			Hint: "mend what is named, then deploy again"}
 	case s.Exit != nil && s.Exit.Signal != "":
 		return sluice.Cause{Code: sluice.CauseCrashed, Message: fmt.Sprintf("the instance was ended by %s while %s", s.Exit.Signal, during),
 			Hint: "`sluice online-deployment get-logs` shows its output"}
@@ -196,6 +199,18 @@ func endCause(s seen) sluice.Cause {
 	return sluice.Cause{Code: sluice.CauseInstanceExited, Message: "the instance ended while " + during,
 		Hint: "`sluice online-deployment get-logs` shows its output"}
 }
+
+// limitOf tells what memory an instance could have and had, where that is known.
+func limitOf(exit *engine.Exit) string {
+	if exit == nil || exit.Limit == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": the limit is %d MiB, at most %d MiB were in use", exit.Limit>>20, exit.Peak>>20)
+}
+
+// neverStarted reports whether a command was not even started: it could not be
+// read, or is not there. The engine's own sentence says it best.
+func neverStarted(code int) bool { return code == 126 || code == 127 }
 
 func (w *watches) lastLines(ctx context.Context, instance string) []string {
 	logs, err := w.loop.Engine.Logs(ctx, instance, engine.LogOptions{Tail: evidenceLines})

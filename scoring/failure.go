@@ -55,6 +55,13 @@ func (e ending) crash(s Settings) *sluice.Cause {
 	name := signalName(e.signal)
 	c := &sluice.Cause{Code: sluice.CauseCrashed, File: scriptName(s), Evidence: lastOf(e.tail, 12),
 		Message: fmt.Sprintf("the interpreter was ended by %s %s", name, e.during())}
+	if name == "SIGKILL" && e.memory.kills > 0 {
+		c.Code = sluice.CauseOutOfMemory
+		c.Message = fmt.Sprintf("memory ran out %s: the limit is %d MiB, at most %d MiB were in use, and the kernel ended the interpreter",
+			e.during(), e.memory.limit>>20, e.memory.peak>>20)
+		c.Hint = "choose an instance_type with more memory, or load less of it at once"
+		return c
+	}
 	if name == "SIGKILL" {
 		c.Hint = "nothing in Python sends this signal: most often memory ran out; use an instance type with more"
 		return c

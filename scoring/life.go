@@ -30,6 +30,7 @@ type ending struct {
 	failed *sluice.Cause // in its own words
 	tail   []string      // the last lines of its standard error
 	err    error         // it could not be started, or broke the protocol
+	memory memoryUse     // at its end; of kills, those since its start
 }
 
 // load is the meta of a LOAD frame.
@@ -46,6 +47,7 @@ type load struct {
 // itself or with the context. When it returns the process is gone, its finished
 // answers are delivered and what it had not started is in the queue again.
 func (p *Pool) runWorker(ctx context.Context) ending {
+	before := readMemory(p.settings.MemoryGroup).kills
 	w, err := p.startWorker()
 	if err != nil {
 		return ending{phase: PhaseStarting, err: err}
@@ -80,6 +82,10 @@ func (p *Pool) runWorker(ctx context.Context) ending {
 
 	end := p.bury(w, signal)
 	end.code, end.signal, end.tail, end.err = code, signal, tail.lines(), err
+	if signal != 0 {
+		end.memory = readMemory(p.settings.MemoryGroup)
+		end.memory.kills -= before
+	}
 	return end
 }
 

@@ -14,6 +14,9 @@ import (
 // listen opens everything the server listens on. A port that is taken is a
 // cause of its own.
 func listen(s Settings) ([]net.Listener, error) {
+	if l, err := handedOver(); l != nil || err != nil {
+		return []net.Listener{l}, err
+	}
 	if s.Socket != "" {
 		l, err := listenSocket(s.Socket)
 		if err != nil {
@@ -59,6 +62,25 @@ func listenSocket(path string) (net.Listener, error) {
 	l, err := listenPrivately(path)
 	if err != nil {
 		return nil, fmt.Errorf("listening on socket: %w", err)
+	}
+	return l, nil
+}
+
+// handedOver gives the socket that whoever started us listens on already, in
+// the way of systemd; nil when there is none. Its variables are for us alone.
+func handedOver() (net.Listener, error) {
+	pid, sockets := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
+	os.Unsetenv("LISTEN_PID")
+	os.Unsetenv("LISTEN_FDS")
+	if sockets == "" || pid != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	const first = 3
+	f := os.NewFile(first, "socket")
+	defer f.Close()
+	l, err := net.FileListener(f) // a copy, which workers do not inherit
+	if err != nil {
+		return nil, fmt.Errorf("taking over the socket: %w", err)
 	}
 	return l, nil
 }

@@ -43,6 +43,9 @@ type Settings struct {
 	MaxBody     int64         // bytes of one request
 	Version     string        // value of the version header; "" for no header
 	Termination string        // file for the cause of a failed start; "" for none
+	// MemoryGroup is the folder of the control group that bounds our memory; ""
+	// for none.
+	MemoryGroup string
 	// Environ is the environment of the workers, "key=value".
 	Environ []string
 	// Notices are what the user should know about settings that have no effect.
@@ -132,7 +135,8 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 	if err := s.resolveNumbers(f, env, both); err != nil {
 		return Settings{}, err
 	}
-	s.Environ = env.list("SLUICE_TERMINATION_FILE")
+	s.MemoryGroup = env.get("SLUICE_MEMORY_GROUP")
+	s.Environ = env.list("SLUICE_TERMINATION_FILE", "SLUICE_MEMORY_GROUP", "LISTEN_PID", "LISTEN_FDS")
 	return s, nil
 }
 

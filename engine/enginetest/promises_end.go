@@ -151,11 +151,15 @@ func forces(s *stage) {
 	}
 }
 
-// child gives the process ID of the child that an instance has started.
-func (s *stage) child(instance string) int {
+// child gives the process ID of the child that a running instance has started.
+func (s *stage) child(i engine.Instance) int {
 	s.Helper()
-	pid := number(strings.TrimPrefix(s.printed(instance, "child "), "child "))
-	return pid
+	s.printed(i.ID, begot)
+	children := s.h.Below(s.T, i.PID)
+	if len(children) != 1 {
+		s.Fatalf("below command %d there are %v, want one child", i.PID, children)
+	}
+	return children[0]
 }
 
 func (s *stage) gone(pid int) {
@@ -164,12 +168,15 @@ func (s *stage) gone(pid int) {
 }
 
 func childrenEnd(s *stage) {
-	s.ensure(s.workload("w", engine.RestartNever, "child", "exit:5"), 1)
-	i := s.over("w", 1)[0]
+	s.ensure(s.workload("w", engine.RestartNever, "child", "until:${run}/flag", "exit:5"), 1)
+	i := s.running("w", 1)[0]
+	child := s.child(i)
+	s.h.Touch(s.T, i, "flag")
+	i = s.over("w", 1)[0]
 	if i.Exit == nil || i.Exit.Code != 5 {
 		s.Errorf("the exit is %+v, want code 5", i.Exit)
 	}
-	s.gone(s.child(i.ID))
+	s.gone(child)
 }
 
 func childrenForced(s *stage) {
@@ -177,7 +184,7 @@ func childrenForced(s *stage) {
 	w.Template.Grace = 50 * time.Millisecond
 	s.ensure(w, 1)
 	i := s.running("w", 1)[0]
-	child := s.child(i.ID)
+	child := s.child(i)
 	if !s.h.Alive(child) || !s.h.Alive(i.PID) {
 		s.Fatalf("child %d or command %d does not live", child, i.PID)
 	}

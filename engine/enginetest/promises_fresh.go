@@ -1,8 +1,6 @@
 package enginetest
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -32,20 +30,20 @@ func freshEngine(s *stage) {
 }
 
 func freshEngineActs(s *stage) {
-	flag := filepath.Join(s.TempDir(), "flag")
-	w := s.workload("w", engine.RestartAlways, "until:"+flag, "exit:1")
+	w := s.workload("w", engine.RestartAlways, "until:${run}/flag", "exit:1")
 	s.ensure(w, 1)
-	s.running("w", 1)
+	running := s.running("w", 1)[0]
 	slow := s.workload("slow", engine.RestartAlways, "wait")
 	slow.Template.DrainDelay = time.Second
 	s.ensure(slow, 1)
 	s.running("slow", 1)
 	s.remove("slow")
 	s.reopen()
-	if err := os.WriteFile(flag, nil, 0o600); err != nil {
-		s.Fatal(err)
-	}
-	s.over("w", 2)         // ended and replaced without being asked again
+	s.h.Touch(s.T, running, "flag")
+	s.over("w", 1)                                                    // ended,
+	s.until("w", "a replacement", func(list []engine.Instance) bool { // and replaced without being asked again
+		return len(living(list)) == 1 && living(list)[0].ID != running.ID
+	})
 	i := s.over("slow", 1) // and drained
 	if i[0].Phase != engine.Succeeded {
 		s.Errorf("the drained copy is %s (%s)", i[0].Phase, i[0].Message)
@@ -53,16 +51,13 @@ func freshEngineActs(s *stage) {
 }
 
 func unwatchedEnd(s *stage) {
-	flag := filepath.Join(s.TempDir(), "flag")
-	w := s.workload("w", engine.RestartNever, "print:before", "until:"+flag, "print:after", "leave:9", "exit:42")
+	w := s.workload("w", engine.RestartNever, "print:before", "until:${run}/flag", "print:after", "leave:9", "exit:42")
 	s.ensure(w, 1)
-	pid := s.running("w", 1)[0].PID
+	running := s.running("w", 1)[0]
 	s.h.Close(s.T, s.Engine)
-	if err := os.WriteFile(flag, nil, 0o600); err != nil {
-		s.Fatal(err)
-	}
+	s.h.Touch(s.T, running, "flag")
 	if s.h.Alive != nil {
-		s.gone(pid)
+		s.gone(running.PID)
 	}
 	s.Engine = s.h.Open(s.T)
 	i := s.over("w", 1)[0]

@@ -43,6 +43,12 @@ type Harness struct {
 	// Alive reports whether a process of this machine lives. Nil where
 	// instances are not processes of this machine.
 	Alive func(pid int) bool
+	// Below lists the processes of this machine that a process has started, and
+	// those that these have. Set where Alive is.
+	Below func(t *testing.T, pid int) []int
+	// Touch makes an empty file of that name in the ${run} of a running
+	// instance. Set where Close is.
+	Touch func(t *testing.T, i engine.Instance, name string)
 	// KillCaller ensures the workload from another process, and ends that
 	// process as kill -9 does once the copies run.
 	KillCaller func(t *testing.T, w engine.Workload, replicas int)

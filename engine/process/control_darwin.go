@@ -30,3 +30,7 @@ func machine() (cpu float64, memory int64, err error) {
 	}
 	return float64(cores()), int64(bytes), nil
 }
+
+// shimAttributes puts the shim into a session of its own: nothing that is sent
+// to ours reaches it.
+func shimAttributes(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

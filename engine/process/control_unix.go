@@ -20,10 +20,6 @@ const (
 	kill   = syscall.SIGKILL
 )
 
-// detached puts the shim into a session of its own: nothing that is sent to
-// ours reaches it.
-func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
-
 func ownedByUs(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(s.Uid) == os.Geteuid()

@@ -23,6 +23,9 @@ type record struct {
 	DrainDelay time.Duration     `json:"drainDelay"`
 	Grace      time.Duration     `json:"grace"`
 	Live       engine.Probe      `json:"live,omitzero"`
+	Owner      string            `json:"owner,omitempty"`
+	World      bool              `json:"world,omitempty"` // it has a file system of its own
+	User       int               `json:"user,omitempty"`  // of its own, with a world
 
 	Drained time.Time `json:"drained,omitzero"`  // chosen to end
 	Told    time.Time `json:"told,omitzero"`     // given the polite signal
@@ -96,7 +99,7 @@ func verdict(r record, s *shim.State) (engine.Phase, engine.Reason, string) {
 	exit := s.Exit
 	switch {
 	case s.Error != "":
-		return engine.Failed, engine.Exited, "The command could not be started: " + s.Error + "."
+		return engine.Failed, engine.Exited, "It could not be started: " + s.Error + "."
 	case exit == nil:
 		return engine.Failed, engine.Exited, "The command ended and it is not known how."
 	case s.Forced && r.Hung != "":
@@ -106,12 +109,20 @@ func verdict(r record, s *shim.State) (engine.Phase, engine.Reason, string) {
 	case !r.Told.IsZero() || exit.Code == 0 && exit.Signal == "":
 		return engine.Succeeded, "", ""
 	case exit.OOM:
-		return engine.Failed, engine.OOM, "The machine had no memory left, and the kernel killed the command."
+		return engine.Failed, engine.OOM, outOfMemory(exit)
 	case exit.Signal != "":
 		return engine.Failed, engine.Exited, "The command was ended by " + exit.Signal + ", which Sluice did not send."
 	default:
 		return engine.Failed, engine.Exited, fmt.Sprintf("The command exited with code %d.", exit.Code)
 	}
+}
+
+// outOfMemory words the end of a command for want of memory.
+func outOfMemory(exit *engine.Exit) string {
+	if exit.Limit == 0 {
+		return "The machine had no memory left, and the kernel killed the command."
+	}
+	return fmt.Sprintf("It needed more memory than the %d MiB it may have (at most it held %d MiB), and was killed.", exit.Limit>>20, exit.Peak>>20)
 }
 
 // copyOf is what the supervisor needs to know.

@@ -14,9 +14,25 @@
 //	<Dir>/<instance>/copy.json    what the engine knows of a copy
 //	<Dir>/<instance>/template.json, spec.json   what it was started from; removed at its end
 //	<Dir>/<instance>/state.json   what its shim knows, see package shim
-//	<Dir>/<instance>/root         ${root}: its files, read-only
-//	<Dir>/<instance>/run          ${run}: its own, writable; elsewhere where that path is long
+//	<Dir>/<instance>/root         its files, read-only: ${root}
+//	<Dir>/<instance>/run          its socket, and what it may write: ${run}; elsewhere where that path is long
+//	<Dir>/<instance>/world        empty: here an instance with a world builds its root, seen by nobody else
+//	<Dir>/<instance>/scratch      empty: here its memory is mounted, seen by the shim and it alone
 //	<Dir>/<instance>/log          its output
+//
+// # Isolation
+//
+// As root each instance has a [Worlds] world: ${root} is "/" in there, so files
+// are at the very paths that the template gives, and ${run} is a folder in
+// memory of at most half of what the instance may have. Its socket is not in
+// there: the shim opens it outside and hands it over, so nothing but Sluice can
+// call an instance. Users of instances are taken from a range of the workload's
+// owner. Where Sluice is not root, Landlock has to do; Describe says what is
+// weaker then.
+//
+// An instance may have the memory that its template says, at most nine tenths
+// of the machine's, and so may all together. Where the kernel cannot bound that
+// by a control group, the shim watches, and ends an instance that has more.
 //
 // If a shim is killed, its command is ended too and listed as failed: output
 // that nobody reads and an exit that nobody sees would be worse than a restart.
@@ -36,6 +52,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +78,9 @@ type Config struct {
 	// returns either nil, when ctx is done, or why the copy must be taken for
 	// hung: it is then killed and, under RestartAlways, replaced.
 	Live func(ctx context.Context, i engine.Instance, p engine.Probe) error
+	// Isolation bounds how instances are kept apart: the best that can be had
+	// here, by default.
+	Isolation Isolation
 	// Logger is slog.Default() when nil.
 	Logger *slog.Logger
 	// Now is time.Now when nil.
@@ -76,6 +96,7 @@ type Engine struct {
 	now    func() time.Time
 	loop   *supervise.Loop
 	notify chan struct{}
+	keep   keeping
 
 	ctx         context.Context // done when the engine is closed
 	cancel      context.CancelFunc
@@ -87,6 +108,7 @@ type Engine struct {
 	closed    bool
 	launching map[string]context.CancelFunc
 	watching  map[string]context.Context // done when the watch is over
+	claims    map[string]claim           // users of instances, by instance
 	ended     map[string]seen            // copies that change no more
 	damaged   map[string]bool            // complained of already
 	last      []engine.Instance
@@ -118,9 +140,13 @@ func Open(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("opening the process engine: %w", err)
 	}
 	e := &Engine{config: c, dir: dir, log: c.Logger, now: c.Now, notify: make(chan struct{}, 1),
-		launching: map[string]context.CancelFunc{}, watching: map[string]context.Context{}, ended: map[string]seen{}, damaged: map[string]bool{}}
+		launching: map[string]context.CancelFunc{}, watching: map[string]context.Context{},
+		claims: map[string]claim{}, ended: map[string]seen{}, damaged: map[string]bool{}}
 	e.node, _ = os.Hostname()
 	if err := os.MkdirAll(e.workloadsDir(), 0o700); err != nil {
+		return nil, fmt.Errorf("opening the process engine: %w", err)
+	}
+	if e.keep, err = keepApart(dir, c.Isolation); err != nil {
 		return nil, fmt.Errorf("opening the process engine: %w", err)
 	}
 	e.loop = supervise.NewLoop(host{e}, lookEvery, e.now, e.log)
@@ -252,8 +278,7 @@ func (e *Engine) Describe(context.Context) (engine.Description, error) {
 	if err != nil {
 		return engine.Description{}, fmt.Errorf("describing this machine: %w", err)
 	}
-	return engine.Description{Name: "process", CPU: cpu, Memory: memory,
-		Isolation: "None beyond a process group: model code runs as the user that runs Sluice, with that user's files and without limits on memory or CPU."}, nil
+	return engine.Description{Name: "process", CPU: cpu, Memory: memory, Isolation: e.keep.describe(), Weaker: slices.Clone(e.keep.weaker)}, nil
 }
 
 // Notify implements engine.Notifier.

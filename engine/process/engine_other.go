@@ -22,8 +22,8 @@ func tryLock(string) (*fileLock, error)  { return nil, errUnsupported }
 func waitLock(string) (*fileLock, error) { return nil, errUnsupported }
 func (*fileLock) unlock()                {}
 
-func detached() *syscall.SysProcAttr { return nil }
-func ownedByUs(fs.FileInfo) bool     { return false }
+func shimAttributes(bool) *syscall.SysProcAttr { return nil }
+func ownedByUs(fs.FileInfo) bool               { return false }
 
 func (e *Engine) signal(string, int) error { return errUnsupported }
 func (e *Engine) watch(record, int, bool)  {}

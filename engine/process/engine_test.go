@@ -25,7 +25,7 @@ func TestAKilledShimTakesItsCommandAlong(t *testing.T) {
 	e := newState(t).open(t)
 	ensure(t, e, workload(t, "w", engine.RestartAlways, "child", "wait"), 1)
 	first := one(t, e, "w")
-	child := childOf(t, e, first.ID)
+	child := childOf(t, e, first)
 	holder, err := shim.Holder(e.instanceDir(first.ID))
 	if err != nil || holder == 0 {
 		t.Fatalf("the shim of a running instance is %d, %v", holder, err)
@@ -219,11 +219,17 @@ func TestSocketPathsFitHoweverLongTheStateDirectoryIs(t *testing.T) {
 	ensure(t, e, workload(t, "w", engine.RestartAlways, "wait"), 1)
 	i := one(t, e, "w")
 	path := strings.TrimPrefix(i.Address, "unix://")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatalf("listening at the address of an instance: %v", err)
+	if e.keep.isolation == None {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatalf("listening at the address of an instance: %v", err)
+		}
+		l.Close()
+	} else if c, err := net.Dial("unix", path); err != nil {
+		t.Errorf("calling the address of an instance: %v", err)
+	} else {
+		c.Close()
 	}
-	l.Close()
 	info, err := os.Stat(filepath.Dir(path))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the private directory is %v, %v", info, err)
@@ -237,25 +243,32 @@ func TestSocketPathsFitHoweverLongTheStateDirectoryIs(t *testing.T) {
 	})
 }
 
-func TestAForeignPrivateDirectoryIsNotTouched(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 100), "abcdefghijkl")
+func TestAForeignRunFolderIsNotTouched(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
+	e := &Engine{dir: filepath.Join(t.TempDir(), strings.Repeat("d", 100))}
+	dir := e.instanceDir("abcdefghijkl")
 	victim := t.TempDir()
-	if err := os.WriteFile(filepath.Join(victim, "kept"), nil, 0o600); err != nil {
+	if err := os.MkdirAll(filepath.Join(victim, "abcdefghijkl", "kept"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	run := runPath(dir)
-	if err := os.Symlink(victim, run); err != nil {
+	run := e.runPath(dir)
+	if err := os.Symlink(victim, filepath.Dir(run)); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeRun(dir, run); err == nil {
-		t.Errorf("a link in the place of the private directory is accepted")
+	if err := e.makeRun(dir, run); err == nil {
+		t.Errorf("a link in the place of the folder of ours is accepted")
 	}
-	if err := removeRun(dir, victim); err == nil {
-		t.Errorf("a directory that is no private directory is removed")
+	if err := e.removeRun(dir, filepath.Join(victim, "abcdefghijkl")); err == nil {
+		t.Errorf("a folder that is no run folder is removed")
 	}
-	if _, err := os.Stat(filepath.Join(victim, "kept")); err != nil {
+	if _, err := os.Stat(filepath.Join(victim, "abcdefghijkl", "kept")); err != nil {
 		t.Error(err)
+	}
+	if err := errors.Join(os.Remove(filepath.Dir(run)), os.Mkdir(filepath.Dir(run), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.makeRun(dir, run); err == nil {
+		t.Errorf("a folder that others can read is accepted")
 	}
 }
 
@@ -372,25 +385,14 @@ func get(t *testing.T, e *Engine, id string) engine.Instance {
 	return l[0]
 }
 
-func childOf(t *testing.T, e *Engine, id string) int {
+func childOf(t *testing.T, e *Engine, i engine.Instance) int {
 	t.Helper()
-	pid := 0
-	until(t, "a child", func() bool {
-		for line := range strings.Lines(logOf(t, e, id)) {
-			if text, ok := strings.CutPrefix(strings.TrimSpace(line), "child "); ok {
-				pid = atoi(text)
-			}
-		}
-		return pid != 0
-	})
-	return pid
-}
-
-func atoi(s string) (n int) {
-	for _, digit := range s {
-		n = n*10 + int(digit-'0')
+	until(t, "a child", func() bool { return logOf(t, e, i.ID) == "child" })
+	children := processesBelow(t, i.PID)
+	if len(children) != 1 {
+		t.Fatalf("below the command there are %v", children)
 	}
-	return n
+	return children[0]
 }
 
 // commandLine gives how a process was called.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +40,7 @@ func (h host) List(context.Context) ([]supervise.Want, []supervise.Copy, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	h.claim(list)
 	for i, s := range list {
 		if err := h.mend(&list[i], busy[s.record.ID]); err != nil {
 			h.log.Error("mending an instance", "instance", s.record.ID, "error", err)
@@ -54,6 +57,35 @@ func (h host) List(context.Context) ([]supervise.Want, []supervise.Copy, error) 
 		copies = append(copies, s.copyOf())
 	}
 	return wants, copies, nil
+}
+
+// claim notes which users are taken. Users of instances that are cleaned up
+// are free again.
+func (h host) claim(list []seen) {
+	claims := map[string]claim{}
+	for _, s := range list {
+		if s.record.User != 0 && !s.record.Cleaned {
+			claims[s.record.ID] = claim{s.record.Owner, s.record.User}
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.claims = claims
+}
+
+// settle gives a new copy its user, where it is to have one.
+func (h host) settle(r *record) error {
+	if h.keep.isolation != Worlds {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.World, r.User = true, pickUser(h.dir, r.Owner, slices.Collect(maps.Values(h.claims)))
+	if r.User == 0 {
+		return fmt.Errorf("making an instance of %s: every user is taken", r.Workload)
+	}
+	h.claims[r.ID] = claim{r.Owner, r.User}
+	return nil
 }
 
 // mend brings one copy from a state that nobody else would end.
@@ -113,7 +145,10 @@ func (h host) clean(s *seen) error {
 		removeFile(filepath.Join(dir, shim.SpecFile)),
 		removeFile(filepath.Join(dir, templateFile)),
 		removeTree(filepath.Join(dir, rootDir)),
-		removeRun(dir, s.record.Run),
+		h.removeRun(dir, s.record.Run),
+		removeFile(filepath.Join(dir, worldDir)),
+		removeFile(filepath.Join(dir, scratchDir)),
+		h.removeGroup(s.record.ID),
 	)
 	if err != nil {
 		return err
@@ -170,10 +205,13 @@ func (h host) create(workload string, slot int, now time.Time) error {
 	id := newID()
 	dir := h.instanceDir(id)
 	t := w.Workload.Template
-	r := record{ID: id, Workload: workload, Labels: w.Workload.Labels, Slot: slot, Created: now,
-		Run: runPath(dir), DrainDelay: t.DrainDelay, Grace: t.Grace}
+	r := record{ID: id, Workload: workload, Owner: w.Workload.Owner, Labels: w.Workload.Labels, Slot: slot, Created: now,
+		Run: h.runPath(dir), DrainDelay: t.DrainDelay, Grace: t.Grace}
 	r.Address = r.fill(dir).Replace(t.Address)
 	r.Live = t.Probes.Live
+	if err := h.settle(&r); err != nil {
+		return err
+	}
 	if t.Resources.GPU > 0 {
 		r.Blocked = &ending{Reason: engine.NoCapacity,
 			Message: fmt.Sprintf("It asks for %d GPUs, and the process engine hands out none.", t.Resources.GPU)}
@@ -217,6 +255,18 @@ func (h host) forget(id string) error {
 		return err
 	}
 	return removeTree(dir)
+}
+
+// removeGroup removes the control group of a copy that has ended.
+func (h host) removeGroup(id string) error {
+	if h.keep.groups == nil {
+		return nil
+	}
+	g, err := h.keep.groups.Group(id)
+	if err != nil {
+		return err
+	}
+	return g.Remove()
 }
 
 func removeFile(path string) error {

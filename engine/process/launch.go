@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process/cgroup"
 	"github.com/sluice-ml/sluice/engine/process/shim"
 )
 
@@ -93,20 +94,39 @@ func (e *Engine) start(ctx context.Context, id string) error {
 	if err := errors.Join(readJSON(filepath.Join(dir, copyFile), &r), readJSON(filepath.Join(dir, templateFile), &t)); err != nil {
 		return err
 	}
-	if err := makeRun(dir, r.Run); err != nil {
+	if err := e.makeFolders(r, dir); err != nil {
 		return err
 	}
-	fill := r.fill(dir)
-	if err := e.placeFiles(ctx, dir, t.Files, fill); err != nil {
+	if err := e.placeFiles(ctx, dir, t.Files, r.fill(dir)); err != nil {
 		return startError{engine.FilesMissing, err}
 	}
-	if err := shim.WriteJSON(filepath.Join(dir, shim.SpecFile), r.spec(t, fill)); err != nil {
+	spec, err := e.spec(r, t, dir)
+	if err != nil {
+		return err
+	}
+	if err := shim.WriteJSON(filepath.Join(dir, shim.SpecFile), spec); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return e.startShim(ctx, id, dir)
+	return e.startShim(ctx, r, dir)
+}
+
+// makeFolders makes what the shim and the command will need of folders.
+func (e *Engine) makeFolders(r record, dir string) error {
+	if err := e.makeRun(dir, r.Run); err != nil {
+		return err
+	}
+	if !r.World {
+		return nil
+	}
+	for _, name := range []string{worldDir, scratchDir} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // placeFiles makes the template's files, below ${root}, read-only.
@@ -136,34 +156,96 @@ func (e *Engine) placeFiles(ctx context.Context, dir string, files []engine.File
 	return makeReadOnly(root)
 }
 
-// spec is what the shim is told to run.
-func (r record) spec(t engine.Template, fill *strings.Replacer) shim.Spec {
-	termination := filepath.Join(r.Run, "termination")
+// spec is what the shim is told to run. On the way it makes the control group.
+func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error) {
+	fill := r.inside(dir)
+	run := fill.Replace("${run}")
 	path := basePath
 	if t.EnvDir != "" {
 		path = filepath.Join(t.EnvDir, "bin") + ":" + path
 	}
-	env := map[string]string{"PATH": path, "HOME": r.Run, "TMPDIR": r.Run, "LANG": "C.UTF-8"}
+	env := map[string]string{"PATH": path, "HOME": run, "TMPDIR": run, "LANG": "C.UTF-8"}
 	for k, v := range t.Env {
 		env[k] = fill.Replace(v)
 	}
-	maps.Copy(env, map[string]string{"SLUICE_TERMINATION_FILE": termination, instanceVar: r.ID})
-	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: termination}
+	maps.Copy(env, map[string]string{"SLUICE_TERMINATION_FILE": filepath.Join(run, termination), instanceVar: r.ID})
+	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: filepath.Join(r.Run, termination)}
 	if s.Dir == "" {
-		s.Dir = r.Run
+		s.Dir = run
 	}
 	for _, arg := range t.Command {
 		s.Command = append(s.Command, fill.Replace(arg))
 	}
-	return s
+	limit := e.keep.memoryLimit(t.Resources)
+	if r.World {
+		s.Scratch = &shim.Scratch{Path: filepath.Join(dir, scratchDir), Size: limit / scratchShare, User: r.User, Group: r.User}
+		s.Termination = filepath.Join(s.Scratch.Path, termination)
+	}
+	if err := e.bound(&s, limit, t.Resources.CPU); err != nil {
+		return s, err
+	}
+	if group := memoryGroup(s.Group, r.World); group != "" {
+		env[memoryGroupVar] = group
+	}
+	s.Confine = e.keep.confine(s, r, t, dir)
+	if socket, ok := strings.CutPrefix(r.Address, "unix://"); ok && s.Confine != nil {
+		s.Listen = socket
+	}
+	return s, nil
 }
+
+// bound has the memory of a command bounded, by its control group or else by
+// its shim.
+func (e *Engine) bound(s *shim.Spec, limit int64, cpu float64) error {
+	if e.keep.groups == nil {
+		s.Memory = limit
+		return nil
+	}
+	g, err := e.keep.groups.Make(s.Instance, cgroup.Limits{Memory: limit, CPU: cpu, PIDs: maxProcesses})
+	if err != nil {
+		return err
+	}
+	s.Group = &g
+	return nil
+}
+
+// memoryGroupVar tells a command where it finds what its control group says of
+// its memory: the files are the kernel's.
+const memoryGroupVar = "SLUICE_MEMORY_GROUP"
+
+func memoryGroup(g *cgroup.Group, world bool) string {
+	if g == nil {
+		return ""
+	}
+	for _, m := range g.Mounts() {
+		if _, err := os.Stat(filepath.Join(m.Source, memoryFile(m.Target))); err != nil {
+			continue
+		}
+		if world {
+			return m.Target
+		}
+		return m.Source
+	}
+	return ""
+}
+
+// memoryFile is one that a control group with memory has, by its version.
+func memoryFile(mountedAt string) string {
+	if filepath.Base(mountedAt) == "memory" {
+		return "memory.limit_in_bytes"
+	}
+	return "memory.max"
+}
+
+// termination is the file in ${run} for a command's last words.
+const termination = "termination"
 
 // instanceVar marks what an instance starts.
 const instanceVar = "SLUICE_INSTANCE"
 
 // startShim starts the shim in a session of its own and waits until it has
 // started the command, or has ended. From then on its files tell everything.
-func (e *Engine) startShim(ctx context.Context, id, dir string) error {
+func (e *Engine) startShim(ctx context.Context, r record, dir string) error {
 	messages, err := os.OpenFile(filepath.Join(dir, "shim.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -184,7 +266,7 @@ func (e *Engine) startShim(ctx context.Context, id, dir string) error {
 		Dir:   dir,
 		Env:   []string{"PATH=" + basePath, shim.ReadyVar + "=3"},
 		Files: []*os.File{null, messages, messages, readyW},
-		Sys:   detached(),
+		Sys:   shimAttributes(r.World),
 	})
 	readyW.Close()
 	if err != nil {
@@ -199,7 +281,7 @@ func (e *Engine) startShim(ctx context.Context, id, dir string) error {
 	if !closed() {
 		return e.ctx.Err()
 	}
-	return e.started(id, dir, pid)
+	return e.started(r.ID, dir, pid)
 }
 
 // started checks what became of a shim that said it was ready or ended.

@@ -15,12 +15,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/engine/enginetest"
+	"github.com/sluice-ml/sluice/engine/process/confine"
 	"github.com/sluice-ml/sluice/engine/process/shim"
 )
 
@@ -28,12 +30,14 @@ import (
 // caller that is to be killed.
 func TestMain(m *testing.M) {
 	if verbs, ok := enginetest.ActorArgs(os.Args); ok {
-		os.Exit(enginetest.Act(verbs))
+		exitNow(enginetest.Act(verbs))
 	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "shim":
 			os.Exit(shim.Main(os.Args[2:]))
+		case confine.Command:
+			os.Exit(confine.Main())
 		case "caller":
 			os.Exit(caller(os.Args[2:]))
 		}
@@ -50,6 +54,8 @@ func TestSuite(t *testing.T) {
 			Actor:      actor(t),
 			Tree:       s.tree,
 			Alive:      alive,
+			Below:      processesBelow,
+			Touch:      s.touch,
 			KillCaller: s.killCaller,
 		}
 	})
@@ -70,7 +76,7 @@ func newState(t *testing.T) state {
 				continue
 			}
 			dir := filepath.Dir(path)
-			if err := errors.Join(removeRun(dir, r.Run), removeTree(filepath.Join(dir, rootDir))); err != nil {
+			if err := errors.Join((&Engine{dir: s.dir}).removeRun(dir, r.Run), removeTree(filepath.Join(dir, rootDir))); err != nil {
 				t.Error(err)
 			}
 		}
@@ -93,7 +99,7 @@ func quick(program string, args ...string) []string {
 	return append([]string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", program}, args...)
 }
 
-func actor(t *testing.T) []string { return quick(self(t), enginetest.ActorMark) }
+func actor(t *testing.T) []string { return []string{self(t), enginetest.ActorMark} }
 
 func (s state) config(shimPath string, log io.Writer) Config {
 	return Config{Dir: s.dir, Shim: quick(shimPath, "shim"), Materialize: s.materialize,
@@ -154,6 +160,45 @@ func (s state) materialize(_ context.Context, digest, dir string) error {
 func alive(pid int) bool {
 	_, err := shim.StartTime(pid)
 	return err == nil
+}
+
+// processesBelow lists all processes that descend from one.
+func processesBelow(t *testing.T, pid int) []int {
+	t.Helper()
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := map[int][]int{}
+	for line := range strings.Lines(string(out)) {
+		var child, parent int
+		if _, err := fmt.Sscan(line, &child, &parent); err != nil {
+			t.Fatal(err)
+		}
+		children[parent] = append(children[parent], child)
+	}
+	var all []int
+	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
+		all = append(all, queue[0])
+		queue = append(queue, children[queue[0]]...)
+	}
+	return all
+}
+
+// touch makes a file where the instance sees it in its ${run}.
+func (s state) touch(t *testing.T, i engine.Instance, name string) {
+	t.Helper()
+	var r record
+	if err := readJSON(filepath.Join(s.dir, i.ID, copyFile), &r); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.Run, name)
+	if r.World {
+		path = filepath.Join("/proc", strconv.Itoa(i.PID), "root", innerRun, name)
+	}
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // killCaller starts this binary as a caller, and kills it when it says that
@@ -279,9 +324,16 @@ func workload(t *testing.T, id string, restart engine.Restart, verbs ...string) 
 func one(t *testing.T, e *Engine, id string) engine.Instance {
 	t.Helper()
 	var found engine.Instance
+	var all []engine.Instance
+	defer func() {
+		if t.Failed() {
+			t.Logf("there is %+v", all)
+		}
+	}()
 	until(t, "one running copy of "+id, func() bool {
 		n := 0
-		for _, i := range list(t, e, id) {
+		all = list(t, e, id)
+		for _, i := range all {
 			if !i.Phase.Ended() {
 				found = i
 				n++

@@ -13,46 +13,72 @@ import (
 // TMPDIR takes some 35.
 const longestRun = 64
 
-// runPath says where the private directory of an instance is: in its own
-// directory, or, where that path is too long for sockets, under a name below
-// the system's temporary directory that nobody can guess.
-func runPath(instanceDir string) string {
+// runPath says where the run folder of an instance is: in its own directory,
+// or, where that path is too long for sockets, in a folder of ours below the
+// system's temporary directory.
+func (e *Engine) runPath(instanceDir string) string {
 	run := filepath.Join(instanceDir, runDir)
 	if len(run) <= longestRun {
 		return run
 	}
-	return filepath.Join(os.TempDir(), "sluice-"+filepath.Base(instanceDir))
+	return filepath.Join(e.shortDir(), filepath.Base(instanceDir))
 }
 
-// makeRun makes the private directory, empty. One that is there already must
-// be ours alone: others may write to the system's temporary directory.
-func makeRun(instanceDir, run string) error {
-	if err := removeRun(instanceDir, run); err != nil {
+// shortDir holds the run folders of an engine whose own directory has a long
+// path. It stays when they go, so that nobody else can put anything where
+// somebody may still look for a socket.
+func (e *Engine) shortDir() string {
+	return filepath.Join(os.TempDir(), groupName(e.dir))
+}
+
+// makeRun makes the run folder, empty. The folder around it must be ours alone:
+// others may write to the system's temporary directory.
+func (e *Engine) makeRun(instanceDir, run string) error {
+	if err := e.removeRun(instanceDir, run); err != nil {
 		return err
 	}
+	if run == filepath.Join(e.shortDir(), filepath.Base(instanceDir)) {
+		if err := os.Mkdir(e.shortDir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("making the run folder of an instance: %w", err)
+		}
+		if err := ours(e.shortDir()); err != nil {
+			return fmt.Errorf("making the run folder of an instance: %w", err)
+		}
+	}
 	if err := os.Mkdir(run, 0o700); err != nil {
-		return fmt.Errorf("making the private directory of an instance: %w", err)
+		return fmt.Errorf("making the run folder of an instance: %w", err)
 	}
 	return nil
 }
 
-// removeRun removes the private directory. Outside the instance's directory it
-// removes only what a run of ours made: a folder of this user, not a link.
-func removeRun(instanceDir, run string) error {
-	if run != filepath.Join(instanceDir, runDir) {
-		if filepath.Base(run) != "sluice-"+filepath.Base(instanceDir) {
-			return fmt.Errorf("removing the private directory of an instance: %s is not one", run)
-		}
-		info, err := os.Lstat(run)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() || !ownedByUs(info) {
-			return fmt.Errorf("removing the private directory of an instance: %s is not ours", run)
-		}
+// ours refuses what is not a folder that only this user can change.
+func ours(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() || !ownedByUs(info) || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s is not a folder of this user alone", dir)
+	}
+	return nil
+}
+
+// removeRun removes the run folder. Outside the instance's directory it removes
+// only what is in the folder of ours.
+func (e *Engine) removeRun(instanceDir, run string) error {
+	if run == filepath.Join(instanceDir, runDir) {
+		return removeTree(run)
+	}
+	around := filepath.Dir(run) // where the temporary directory was when it was made
+	if filepath.Base(run) != filepath.Base(instanceDir) || filepath.Base(around) != groupName(e.dir) {
+		return fmt.Errorf("removing the run folder of an instance: %s is not one", run)
+	}
+	err := ours(around)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing the run folder of an instance: %w", err)
 	}
 	return removeTree(run)
 }

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"github.com/sluice-ml/sluice/engine/process/confine"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,12 +82,12 @@ func TestLookPath(t *testing.T) {
 		"./x/tool": "./x/tool",
 		"/bin/sh":  "/bin/sh",
 	} {
-		if got, err := lookPath(name, path, dir); got != want || err != nil {
+		if got, err := confine.LookPath(name, path, dir); got != want || err != nil {
 			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
 		}
 	}
 	for name, code := range map[string]int{"absent": notFound, "text": notExecutable, "bin": notFound} {
-		if got, err := lookPath(name, path, dir); err == nil || exitCodeOf(err) != code {
+		if got, err := confine.LookPath(name, path, dir); err == nil || exitCodeOf(err) != code {
 			t.Errorf("%s is %q, %v; want an error with code %d", name, got, err, code)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process/confine"
 )
 
 // Exit codes of a command that could not be started, as shells give them.
@@ -36,40 +36,11 @@ func exitOf(status syscall.WaitStatus) *engine.Exit {
 }
 
 func exitCodeOf(err error) int {
-	if errors.Is(err, fs.ErrNotExist) {
+	var f *confine.Failure
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &f) && f.Missing {
 		return notFound
 	}
 	return notExecutable
-}
-
-// lookPath finds a program as a shell in dir would, with the command's own
-// PATH rather than ours.
-func lookPath(name, path, dir string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil // the kernel says what is wrong with it
-	}
-	var denied error
-	for _, entry := range filepath.SplitList(path) {
-		if entry == "" {
-			continue
-		}
-		if !filepath.IsAbs(entry) {
-			entry = filepath.Join(dir, entry)
-		}
-		candidate := filepath.Join(entry, name)
-		info, err := os.Stat(candidate)
-		switch {
-		case err != nil || info.IsDir():
-		case info.Mode()&0o111 == 0:
-			denied = fmt.Errorf("starting %s: %w", candidate, fs.ErrPermission)
-		default:
-			return candidate, nil
-		}
-	}
-	if denied != nil {
-		return "", denied
-	}
-	return "", fmt.Errorf("starting %s: it is in no directory of the PATH %q: %w", name, path, fs.ErrNotExist)
 }
 
 // terminationMessage reads what the command left behind. The file is the

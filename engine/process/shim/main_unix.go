@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process/confine"
 )
 
 // ReadyVar names the environment variable with the number of a descriptor that
@@ -84,7 +86,7 @@ func run(dir string) (int, error) {
 	if err != nil {
 		s.state.Ended, s.state.Error = time.Now(), err.Error()
 		s.state.Exit = &engine.Exit{Code: exitCodeOf(err)}
-		return 0, s.save()
+		return 0, s.saveForSure()
 	}
 	saved := s.save()
 	ready.Close()
@@ -100,9 +102,14 @@ type shim struct {
 	state    State
 	signals  chan os.Signal
 	children chan os.Signal
+	pid      int                // of the command, as this process knows it
 	status   syscall.WaitStatus // of the command, once it has ended
 	ended    bool
 }
+
+// first reports whether this process is the first of its process namespace:
+// nothing in there outlives it.
+func (s *shim) first() bool { return os.Getpid() == 1 }
 
 // output copies what the command prints until nobody can print any more.
 type output struct {
@@ -114,33 +121,34 @@ type output struct {
 // start starts the command and the copying of its output.
 func (s *shim) start() (*output, error) {
 	s.state.Boot = BootID()
-	s.state.Shim = Process{PID: os.Getpid()}
-	s.state.Shim.Start, _ = StartTime(os.Getpid())
-	path, err := lookPath(s.spec.Command[0], s.spec.Env["PATH"], s.spec.Dir)
+	s.state.Shim = identify(selfPID())
+	if s.spec.Scratch != nil {
+		if err := mountScratch(*s.spec.Scratch); err != nil {
+			return nil, err
+		}
+	}
+	socket, err := s.listen()
 	if err != nil {
 		return nil, err
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
+	defer socket.Close()
 	from, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer to.Close()
-	pid, err := syscall.ForkExec(path, s.spec.Command, &syscall.ProcAttr{
-		Dir: s.spec.Dir, Env: environ(s.spec.Env),
-		Files: []uintptr{null.Fd(), to.Fd(), to.Fd()},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
+	if s.spec.Confine != nil {
+		c := *s.spec.Confine
+		c.Command, c.Env, c.Dir = s.spec.Command, environ(s.spec.Env), s.spec.Dir
+		s.pid, err = confine.Start(c, to, socket)
+	} else {
+		s.pid, err = s.startFreely(to)
+	}
 	if err != nil {
 		from.Close()
-		return nil, fmt.Errorf("starting %s in %s: %w", path, s.spec.Dir, err)
+		return nil, err
 	}
-	s.state.Command = Process{PID: pid}
-	s.state.Command.Start, _ = StartTime(pid)
+	s.state.Command = identify(outerPID(s.pid))
 	s.state.Started = time.Now()
 	o := &output{from: from, to: newRotated(filepath.Join(s.dir, LogDir), logBytes, logFiles), done: make(chan struct{})}
 	go func() {
@@ -151,10 +159,60 @@ func (s *shim) start() (*output, error) {
 	return o, nil
 }
 
+func identify(pid int) Process {
+	p := Process{PID: pid}
+	p.Start, _ = StartTime(pid) // 0 is nobody's
+	return p
+}
+
+// listen opens the socket that the command is to be handed, nil for none. It
+// is there before the command is: who calls early waits and is not refused. Our
+// own copy is closed once the command runs, so that a dead command refuses.
+func (s *shim) listen() (*os.File, error) {
+	if s.spec.Listen == "" {
+		return nil, nil
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.spec.Listen, Net: "unix"})
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the command: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	f, err := l.File()
+	if err != nil {
+		return nil, fmt.Errorf("listening for the command: %w", err)
+	}
+	return f, nil
+}
+
+// startFreely starts a command that is not confined. It makes its own socket.
+func (s *shim) startFreely(to *os.File) (int, error) {
+	path, err := confine.LookPath(s.spec.Command[0], s.spec.Env["PATH"], s.spec.Dir)
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	pid, err := syscall.ForkExec(path, s.spec.Command, &syscall.ProcAttr{
+		Dir: s.spec.Dir, Env: environ(s.spec.Env),
+		Files: []uintptr{null.Fd(), to.Fd(), to.Fd()},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("starting %s in %s: %w", path, s.spec.Dir, err)
+	}
+	return pid, nil
+}
+
 // watch passes signals on until the command has ended.
 func (s *shim) watch() {
-	oom := watchOOM()
-	tick := time.NewTicker(oomInterval)
+	memory := s.watchMemory()
+	tick := time.NewTicker(memory.every())
 	defer tick.Stop()
 	for {
 		if s.reap(); s.ended {
@@ -163,11 +221,13 @@ func (s *shim) watch() {
 		select {
 		case <-s.children:
 		case <-tick.C:
-			oom.look()
+			if memory.look() {
+				s.killAll()
+			}
 		case sig := <-s.signals:
 			switch sig {
 			case syscall.SIGTERM:
-				syscall.Kill(s.state.Command.PID, syscall.SIGTERM)
+				syscall.Kill(s.pid, syscall.SIGTERM)
 			case ForceSignal:
 				s.state.Forced = true
 				s.killAll()
@@ -175,7 +235,7 @@ func (s *shim) watch() {
 		}
 	}
 	s.state.Exit = exitOf(s.status)
-	s.state.Exit.OOM = s.status.Signaled() && s.status.Signal() == syscall.SIGKILL && !s.state.Forced && oom.happened()
+	memory.judge(s.state.Exit, s.status.Signaled() && s.status.Signal() == syscall.SIGKILL && !s.state.Forced)
 }
 
 // reap collects every child that has ended, and reports whether one is left.
@@ -189,7 +249,7 @@ func (s *shim) reap() (left bool) {
 			return false
 		case pid == 0:
 			return true
-		case pid == s.state.Command.PID && !s.ended:
+		case pid == s.pid && !s.ended:
 			s.status, s.ended = status, true
 		}
 	}
@@ -201,12 +261,7 @@ func (s *shim) reap() (left bool) {
 func (s *shim) killAll() {
 	wait := time.Millisecond
 	for {
-		if !s.ended { // a group's ID may be another's once its leader was reaped
-			syscall.Kill(-s.state.Command.PID, syscall.SIGKILL)
-		}
-		for _, pid := range descendants(os.Getpid()) {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
+		s.killOnce()
 		if !s.reap() {
 			return
 		}
@@ -218,10 +273,23 @@ func (s *shim) killAll() {
 	}
 }
 
+func (s *shim) killOnce() {
+	if s.first() { // all at once: what forks meanwhile is hit too
+		syscall.Kill(-1, syscall.SIGKILL)
+		return
+	}
+	if !s.ended { // a group's ID may be another's once its leader was reaped
+		syscall.Kill(-s.pid, syscall.SIGKILL)
+	}
+	for _, pid := range descendants(os.Getpid()) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 // finish cleans up behind a command that has ended and records how it did.
 func (s *shim) finish(o *output) {
 	if !tracksOrphans { // its group is the best we know; the ID was free for no time at all
-		syscall.Kill(-s.state.Command.PID, syscall.SIGKILL)
+		syscall.Kill(-s.pid, syscall.SIGKILL)
 	}
 	s.killAll()
 	select {

@@ -5,10 +5,16 @@
 //	sluice-runner shim <instance directory>
 //
 // It reads spec.json there, starts the command in a process group of its own,
-// copies what the command prints into rotated files below log/, and keeps
-// state.json: who runs since when, and at the end how it ended. SIGTERM is
-// passed on to the command. SIGUSR1, and the end of the command itself, kill
-// everything the command started, whatever session or group it moved to.
+// confined as package confine knows how, copies what the command prints into
+// rotated files below log/, and keeps state.json: who runs since when, and at
+// the end how it ended. SIGTERM is passed on to the command. SIGUSR1, and the
+// end of the command itself, kill everything the command started, whatever
+// session or group it moved to.
+//
+// Where the engine may, it starts the shim as the first process of a process
+// namespace: then nothing that the command starts can outlive the shim, however
+// that ends, because the kernel sees to it. The shim itself keeps the machine's
+// view of /proc, and writes process IDs down as the machine knows them.
 //
 // The shim holds a lock on shim.lock for as long as it lives. Whoever wants to
 // know whether it does asks the kernel with [Holder], which a reused process ID
@@ -28,6 +34,8 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice/engine"
+	"github.com/sluice-ml/sluice/engine/process/cgroup"
+	"github.com/sluice-ml/sluice/engine/process/confine"
 )
 
 // The files of an instance directory that the shim knows.
@@ -48,9 +56,32 @@ type Spec struct {
 	Command  []string          `json:"command"`
 	Env      map[string]string `json:"env"` // the whole environment
 	Dir      string            `json:"dir"` // working directory
-	// Termination is the file in which the command may leave a last message.
-	// The command can write it, so it is not trusted.
+	// Termination is the file in which the command may leave a last message,
+	// as the shim sees it. The command can write it, so it is not trusted.
 	Termination string `json:"termination"`
+	// Listen is a Unix socket to listen on, which the command is handed as
+	// systemd does; "" for none.
+	Listen string `json:"listen,omitempty"`
+	// Confine says how the command is confined; nil for not at all. Its
+	// command, environment and folder are those above.
+	Confine *confine.Spec `json:"confine,omitempty"`
+	// Scratch is memory to be mounted as a folder that the command may write.
+	// It is there for the shim and the command only, and goes with them.
+	Scratch *Scratch `json:"scratch,omitempty"`
+	// Group is the control group of the command, whose kills for want of
+	// memory are the command's.
+	Group *cgroup.Group `json:"group,omitempty"`
+	// Memory bounds what the command and its children hold, in bytes, where
+	// there is no control group to do so; 0 for no bound.
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// Scratch is a file system in memory.
+type Scratch struct {
+	Path  string `json:"path"` // an empty folder
+	Size  int64  `json:"size"` // bytes
+	User  int    `json:"user"` // whose it is
+	Group int    `json:"group"`
 }
 
 // Process is a process that cannot be mistaken for a later one of the same ID.

@@ -2,11 +2,12 @@ package shim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -126,9 +127,97 @@ func WithVariable(name, value string) []int {
 	return found
 }
 
-// oomInterval is how often the kernel's count of processes that it killed for
-// want of memory is noted.
-const oomInterval = 10 * time.Second
+// selfPID gives our process ID as the machine knows it: /proc is its view.
+func selfPID() int {
+	if pid, err := os.Readlink("/proc/self"); err == nil {
+		if n, err := strconv.Atoi(pid); err == nil {
+			return n
+		}
+	}
+	return os.Getpid()
+}
+
+// outerPID gives the process ID by which the machine knows a child of ours.
+func outerPID(pid int) int {
+	self := selfPID()
+	if self == os.Getpid() {
+		return pid
+	}
+	for _, outer := range childrenOf(self) {
+		if innermostPID(outer) == pid {
+			return outer
+		}
+	}
+	return 0 // it has ended already
+}
+
+func childrenOf(parent int) []int {
+	var children []int
+	for _, pid := range processes() {
+		if s, err := readStat(pid); err == nil && s.parent == parent {
+			children = append(children, pid)
+		}
+	}
+	return children
+}
+
+// innermostPID gives the process ID that a process has in its own namespace.
+func innermostPID(pid int) int {
+	ids := bytes.Fields(statusField(pid, "NSpid:"))
+	if len(ids) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(ids[len(ids)-1]))
+	return n
+}
+
+func statusField(pid int, name string) []byte {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return nil
+	}
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			return bytes.TrimSpace(value)
+		}
+	}
+	return nil
+}
+
+// memoryOf gives what a process holds that no file on a disk could give back,
+// in bytes. Memory that several share counts for each.
+func memoryOf(pid int) int64 {
+	held := int64(0)
+	for _, name := range []string{"RssAnon:", "RssShmem:"} {
+		kilobytes, _, _ := bytes.Cut(statusField(pid, name), []byte(" "))
+		n, _ := strconv.ParseInt(string(kilobytes), 10, 64) // gone: nothing
+		held += n << 10
+	}
+	return held
+}
+
+// mountScratch mounts memory as a folder, in our own mount namespace.
+func mountScratch(s Scratch) error {
+	if os.Getpid() != 1 {
+		// The machine would see it, and keep it when we are gone.
+		return errors.New("mounting memory for the command: the shim has no namespace of its own")
+	}
+	options := fmt.Sprintf("mode=0700,size=%d,nr_inodes=%d,uid=%d,gid=%d", s.Size, scratchFiles, s.User, s.Group)
+	if err := unix.Mount("sluice", s.Path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mounting memory for the command: %w", err)
+	}
+	for _, name := range []string{"tmp", "shm"} {
+		dir := filepath.Join(s.Path, name)
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Lchown(dir, s.User, s.Group)); err != nil {
+			return fmt.Errorf("mounting memory for the command: %w", err)
+		}
+	}
+	return nil
+}
+
+// scratchFiles bounds how many files a scratch folder holds: each costs the
+// kernel a kilobyte that no size counts.
+const scratchFiles = 200_000
 
 // oomWatch tells whether the kernel has lately killed something for want of
 // memory. The count is that of the machine, so only a kill close to the end of

@@ -2,10 +2,7 @@
 
 package shim
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // errUnsupported says that this package's work is done on Linux and macOS only.
 var errUnsupported = errors.New("processes are run on Linux and macOS only")
@@ -18,17 +15,3 @@ func StartTime(int) (uint64, error) { return 0, errUnsupported }
 
 // WithVariable lists processes by their environment; here none are found.
 func WithVariable(string, string) []int { return nil }
-
-const tracksOrphans = false
-
-func adoptOrphans() error { return errUnsupported }
-
-func descendants(int) []int { return nil }
-
-const oomInterval = time.Hour
-
-type oomWatch struct{}
-
-func watchOOM() *oomWatch        { return &oomWatch{} }
-func (*oomWatch) look()          {}
-func (*oomWatch) happened() bool { return false }
