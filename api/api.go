@@ -91,6 +91,10 @@ type Config struct {
 	// InstanceTypes is the table that instance_type is looked up in; default
 	// the built-in one.
 	InstanceTypes []sluice.InstanceType
+	// Capacity says what the machine has to offer. A type that is larger gets a
+	// warning, or is refused when StrictCapacity is set. Default: not known.
+	Capacity       func(context.Context) (sluice.Capacity, error)
+	StrictCapacity bool
 	// Aliases gives what an environment of a registry stands for, e.g. an image
 	// with its packages, and AliasNames the references it knows. Default: none.
 	Aliases    func(sluice.Ref) (*sluice.Environment, bool)

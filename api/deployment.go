@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -117,6 +118,9 @@ func (s *server) answerDeployment(w http.ResponseWriter, r *request, status int,
 	if err != nil {
 		return err
 	}
+	if short := s.short(r.Context(), d.Spec.InstanceType); short != "" {
+		w.Header().Add(arm.HeaderWarning, "instance_type "+d.Spec.InstanceType+" has "+short+": an instance gets what is there")
+	}
 	for name := range strings.SplitSeq(wire.Properties.Properties[arm.PropertyNotBuilt], ",") {
 		if name != "" {
 			w.Header().Add(arm.HeaderWarning, name+" is accepted but not built yet: nothing is collected")
@@ -149,11 +153,41 @@ func (s *server) readWish(r *request, wire arm.OnlineDeployment) (wish, error) {
 		return wish{}, err
 	}
 	d.Spec.InstanceType = size.Name
+	if err := s.checkCapacity(r.Context(), size); err != nil {
+		return wish{}, err
+	}
 	if err := s.resolveReferences(r, &d.Spec); err != nil {
 		return wish{}, err
 	}
 	return wish{description: d.Description, tags: d.Tags, properties: userProperties(d.Properties),
 		spec: d.Spec, count: count}, nil
+}
+
+// checkCapacity refuses an instance type that is larger than the machine, where
+// that is wanted.
+func (s *server) checkCapacity(ctx context.Context, size sluice.InstanceType) error {
+	if s.Capacity == nil || !s.StrictCapacity {
+		return nil
+	}
+	machine, err := s.Capacity(ctx)
+	if err != nil {
+		return err
+	}
+	return sluice.CheckCapacity(s.InstanceTypes, size, machine)
+}
+
+// short says what the machine lacks to be of an instance type.
+func (s *server) short(ctx context.Context, name string) string {
+	size, err := sluice.FindInstanceType(s.InstanceTypes, name)
+	if s.Capacity == nil || err != nil {
+		return ""
+	}
+	machine, err := s.Capacity(ctx)
+	if err != nil {
+		s.Logger.Warn("asking what the machine has", "err", err)
+		return ""
+	}
+	return size.Short(machine)
 }
 
 // idleEndpoint gives the endpoint under which a deployment is to change.

@@ -16,6 +16,7 @@ import (
 type Config struct {
 	API     API     `yaml:"api"`
 	Gateway Gateway `yaml:"gateway"`
+	Engine  Engine  `yaml:"engine"`
 	Python  Python  `yaml:"python"`
 	Log     Log     `yaml:"log"`
 }
@@ -32,6 +33,13 @@ type Gateway struct {
 	MaxBody   int64         `yaml:"max_body"`    // bytes of one request body
 	IdleAfter time.Duration `yaml:"idle_after"`  // an idle connection is closed after this long
 	Header    time.Duration `yaml:"header_time"` // a request's head must have arrived within this
+}
+
+// Engine is how instances are run.
+type Engine struct {
+	// StrictCapacity refuses instance types that are larger than the machine,
+	// instead of hosting them with what is there.
+	StrictCapacity bool `yaml:"strict_capacity"`
 }
 
 // Python is how environments are made.
@@ -74,6 +82,9 @@ func (d Dir) Load() (Config, error) {
 			*setting = v
 		}
 	}
+	if os.Getenv(EnvStrictCapacity) != "" {
+		c.Engine.StrictCapacity = true
+	}
 	if err := c.Validate(); err != nil {
 		return c, fmt.Errorf("reading settings from %s: %w", d.Config(), err)
 	}
@@ -92,10 +103,11 @@ func located(file string, err error) error {
 }
 
 // Environment variables that beat the file. The parent tells its children with
-// them where they really listen.
+// them where they really listen, and what its flags said.
 const (
-	EnvAPIListen     = "SLUICE_API_LISTEN"
-	EnvGatewayListen = "SLUICE_GATEWAY_LISTEN"
+	EnvAPIListen      = "SLUICE_API_LISTEN"
+	EnvGatewayListen  = "SLUICE_GATEWAY_LISTEN"
+	EnvStrictCapacity = "SLUICE_STRICT_CAPACITY"
 )
 
 // URL gives the address of a listening setting as users write it: a server

@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/arm"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/output"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/parent"
+	"github.com/sluice-ml/sluice/home"
 )
 
 // statusTime bounds how long the server is given to say how it is.
@@ -18,9 +20,10 @@ const statusTime = 5 * time.Second
 
 // running is what the server says of itself.
 type running struct {
-	Version   string `json:"version"`
-	Engine    string `json:"engine"`
-	Isolation string `json:"isolation"`
+	Version   string   `json:"version"`
+	Engine    string   `json:"engine"`
+	Isolation string   `json:"isolation"`
+	Weaker    []string `json:"weaker"` // what of it could be better
 	Instances []struct {
 		ID  string `json:"id"`
 		PID int    `json:"pid"`
@@ -77,6 +80,27 @@ func (p *program) status(ctx context.Context) error {
 		{Key: "instances", Value: len(now.Instances)}, {Key: "memory", Value: memory(pids)},
 		{Key: "home", Value: string(dir)}, {Key: "version", Value: now.Version},
 		{Key: "startedAt", Value: state.StartedAt.UTC().Format(time.RFC3339)},
-		{Key: "engine", Value: now.Engine}, {Key: "isolation", Value: now.Isolation},
+		{Key: "engine", Value: now.Engine}, {Key: "isolation", Value: now.Isolation}, {Key: "weaker", Value: now.Weaker},
 	})
+}
+
+// askLocal asks the server on this machine how it is, whatever server the
+// environment names.
+func askLocal(ctx context.Context, dir home.Dir) (running, error) {
+	var now running
+	address, err := localAPI(dir)
+	if err != nil {
+		return now, err
+	}
+	credential, err := readCredential(dir)
+	if err != nil {
+		return now, err
+	}
+	c, err := arm.NewClient(arm.Options{BaseURL: address, CAFile: dir.CA(), Credential: credential, UserAgent: "sluice/" + version})
+	if err != nil {
+		return now, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	return now, c.Status(ctx, &now)
 }

@@ -32,6 +32,7 @@ type upOptions struct {
 	detach        bool
 	apiListen     string
 	gatewayListen string
+	strict        bool
 	version       string
 }
 
@@ -47,6 +48,7 @@ brings it back. When a server or gateway is running already it is taken over, so
 included, without a request being refused.`,
 		Example: `  sluice up                                  stay in the foreground; Ctrl-C stops everything
   sluice up --detach                         go to the background; nothing to do when all is up
+  sluice up --strict-capacity                refuse instance types larger than this machine
   sluice up --detach --api-listen localhost:7444 --gateway-listen localhost:8444`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -54,6 +56,7 @@ included, without a request being refused.`,
 	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "go to the background once everything is up")
 	cmd.Flags().StringVar(&o.apiListen, "api-listen", "", "`host:port` of the API (default localhost:7443)")
 	cmd.Flags().StringVar(&o.gatewayListen, "gateway-listen", "", "`host:port` of the endpoints (default localhost:8443)")
+	cmd.Flags().BoolVar(&o.strict, "strict-capacity", false, "refuse instance types larger than this machine (default: host them with what is there)")
 	return cmd
 }
 
@@ -75,6 +78,7 @@ func (o upOptions) run(cmd *cobra.Command) error {
 	if o.gatewayListen != "" {
 		settings.Gateway.Listen = o.gatewayListen
 	}
+	settings.Engine.StrictCapacity = settings.Engine.StrictCapacity || o.strict
 	if err := settings.Validate(); err != nil {
 		return sluice.Errorf(sluice.CodeInvalid, "%w", err)
 	}
@@ -124,7 +128,7 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up. Ctrl-C stops everything.")
 			printState(cmd.ErrOrStderr(), s)
-			printWarnings(cmd.ErrOrStderr(), settings)
+			printWarnings(cmd, dir, settings)
 		},
 	})
 	if notify != nil && err != nil {
@@ -198,6 +202,9 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	if o.gatewayListen != "" {
 		args = append(args, "--gateway-listen", o.gatewayListen)
 	}
+	if o.strict {
+		args = append(args, "--strict-capacity")
+	}
 	closeOnExec()
 	child := exec.Command(program, args...)
 	child.Env = append(os.Environ(), "SLUICE_HOME="+string(dir), notifyVar+"=1")
@@ -230,7 +237,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up.")
 	printState(cmd.ErrOrStderr(), notice.State)
-	printWarnings(cmd.ErrOrStderr(), settings)
+	printWarnings(cmd, dir, settings)
 	return nil
 }
 
@@ -275,13 +282,22 @@ func printState(w io.Writer, s parent.State) {
 	fmt.Fprintf(w, "  API        %s\n  endpoints  %s/endpoints/NAME\n", s.APIAddress, s.GatewayAddress)
 }
 
-func printWarnings(w io.Writer, settings home.Config) {
+// printWarnings says what is worth knowing about the way Sluice runs here.
+func printWarnings(cmd *cobra.Command, dir home.Dir, settings home.Config) {
+	w := cmd.ErrOrStderr()
 	for name, address := range map[string]string{"API": settings.API.Listen, "endpoints": settings.Gateway.Listen} {
 		if !home.Loopback(address) {
 			fmt.Fprintf(w, "  note       the %s can be reached from other machines: it listens on %s\n", name, address)
 		}
 	}
-	fmt.Fprintln(w, "  note       model code is not isolated yet: it runs as this user, so run only code you trust")
+	now, err := askLocal(cmd.Context(), dir)
+	if err != nil {
+		fmt.Fprintf(w, "  note       the server has not said how instances are kept apart: %v\n", err)
+		return
+	}
+	for _, weaker := range now.Weaker {
+		fmt.Fprintf(w, "  note       %s\n", weaker)
+	}
 }
 
 // programs gives the paths of sluice, which is this, and of sluice-runner

@@ -71,11 +71,21 @@ func become(spec io.ReadCloser) error {
 	return exec(s)
 }
 
+// enterGroup puts this process into its control group, which in a world is then
+// the top of all it sees.
 func enterGroup(s Spec) error {
 	if s.ControlGroup == nil {
 		return nil
 	}
-	return s.ControlGroup.Enter()
+	if err := s.ControlGroup.Enter(); err != nil {
+		return err
+	}
+	if s.World != nil {
+		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+			return fmt.Errorf("hiding other control groups: %w", err)
+		}
+	}
+	return nil
 }
 
 // preferToEnd makes the command the first to go when the whole machine runs

@@ -119,6 +119,9 @@ func (c *child) start(ctx context.Context) error {
 	cmd := exec.Command(c.Program, c.name)
 	cmd.Env = append(os.Environ(), handover.InheritEnv(), "SLUICE_HOME="+string(c.Home),
 		home.EnvAPIListen+"="+c.Settings.API.Listen, home.EnvGatewayListen+"="+c.Settings.Gateway.Listen)
+	if c.Settings.Engine.StrictCapacity {
+		cmd.Env = append(cmd.Env, home.EnvStrictCapacity+"=1")
+	}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{c.socket}

@@ -94,6 +94,14 @@ func (l logs) read(ctx context.Context, workspace, endpoint, deployment, contain
 	return string(text), err
 }
 
+// capacity tells what the engine can host.
+func capacity(e engine.Engine) func(context.Context) (sluice.Capacity, error) {
+	return func(ctx context.Context) (sluice.Capacity, error) {
+		d, err := e.Describe(ctx)
+		return sluice.Capacity{CPU: d.CPU, Memory: float64(d.Memory) / (1 << 30), GPU: d.GPUs}, err
+	}
+}
+
 // status tells what runs, for `sluice status`.
 type status struct {
 	config Config
@@ -105,6 +113,7 @@ type statusBody struct {
 	Instances []statusInstance `json:"instances"`
 	Engine    string           `json:"engine"`
 	Isolation string           `json:"isolation"`
+	Weaker    []string         `json:"weaker"`
 }
 
 type statusInstance struct {
@@ -116,9 +125,9 @@ type statusInstance struct {
 }
 
 func (s status) read(ctx context.Context) any {
-	body := statusBody{Version: s.config.Version, Instances: []statusInstance{}}
+	body := statusBody{Version: s.config.Version, Instances: []statusInstance{}, Weaker: []string{}}
 	if d, err := s.engine.Describe(ctx); err == nil {
-		body.Engine, body.Isolation = d.Name, d.Isolation
+		body.Engine, body.Isolation, body.Weaker = d.Name, d.Isolation, append(body.Weaker, d.Weaker...)
 	}
 	instances, err := s.engine.Instances(ctx, engine.Selector{})
 	if err != nil {
