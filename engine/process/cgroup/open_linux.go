@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,7 +29,9 @@ type place struct {
 // Open finds where this process may make control groups and makes, or finds
 // again, the group of this name over all instances, whose memory is capped at
 // limit bytes; zero is no cap. It fails with [ErrUnavailable] where neither
-// memory nor the number of processes could be limited.
+// memory nor the number of processes could be limited. A process that was
+// started elsewhere in the tree may make another root than the one before it:
+// the groups below that are known from where they were kept.
 func Open(name string, limit int64) (*Root, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -43,27 +46,21 @@ func Open(name string, limit int64) (*Root, error) {
 	}
 	r := &Root{}
 	failed := map[string]error{} // by controller
-	var tried []string
 	for _, h := range find(string(mounts), string(own)) {
 		p, err := h.settle(name)
+		if err == nil {
+			r.places = append(r.places, p)
+			err = fmt.Errorf("it is not offered at %s", filepath.Dir(p.dir))
+		}
 		for _, c := range h.controllers {
-			if err == nil && !slices.Contains(p.controllers, c) {
-				failed[c] = fmt.Errorf("it is not offered at %s", filepath.Dir(p.dir))
-			} else if err != nil {
-				failed[c] = err
-			}
+			failed[c] = err // unless the place has it
 		}
-		if err != nil {
-			tried = append(tried, err.Error())
-			continue
-		}
-		r.places = append(r.places, p)
 	}
 	if !r.limits(memory) && !r.limits(pids) {
 		for _, p := range r.places {
 			os.Remove(p.dir)
 		}
-		return nil, unavailable(tried)
+		return nil, unavailable(failed)
 	}
 	r.note(memory, "memory is not limited", failed)
 	r.note(pids, "the number of processes is not limited", failed)
@@ -74,6 +71,8 @@ func Open(name string, limit int64) (*Root, error) {
 	return r, nil
 }
 
+var errNone = errors.New("the kernel shows no such controller here")
+
 func (r *Root) limits(controller string) bool {
 	return slices.ContainsFunc(r.places, func(p place) bool { return slices.Contains(p.controllers, controller) })
 }
@@ -82,11 +81,7 @@ func (r *Root) note(controller, what string, failed map[string]error) {
 	if r.limits(controller) {
 		return
 	}
-	why := failed[controller]
-	if why == nil {
-		why = errors.New("the kernel shows no such controller here")
-	}
-	r.gaps = append(r.gaps, fmt.Sprintf("%s: %v", what, why))
+	r.gaps = append(r.gaps, fmt.Sprintf("%s: %v", what, cmp.Or(failed[controller], errNone)))
 }
 
 // Gaps says, in a sentence each, what is not limited here although it should.
@@ -109,15 +104,13 @@ func (r *Root) cap(limit int64) error {
 	return nil
 }
 
-func unavailable(tried []string) error {
+func unavailable(failed map[string]error) error {
 	advice := "run Sluice as root, as a systemd service with Delegate=yes and DelegateSubgroup=main, or in a session with: systemd-run --user --scope"
 	if os.Geteuid() == 0 {
 		advice = "a container must be privileged for this, and have its control groups mounted writable"
 	}
-	if len(tried) == 0 {
-		tried = []string{"no cgroup file system is mounted"}
-	}
-	return fmt.Errorf("%w: %s (%s)", ErrUnavailable, strings.Join(tried, "; "), advice)
+	why := cmp.Or(failed[memory], failed[pids], errors.New("no cgroup file system with memory or pids is mounted"))
+	return fmt.Errorf("%w: %w (%s)", ErrUnavailable, why, advice)
 }
 
 // settle makes the root's directory at the first candidate where that can be
@@ -127,7 +120,7 @@ func (h hierarchy) settle(name string) (place, error) {
 		return h.try(func(dir string) (place, error) { return settle1(dir, name, h.controllers) })
 	}
 	var first error
-	for _, must := range [][]string{{memory, pids}, {memory}, {pids}} {
+	for _, must := range [][]string{{memory, pids}, {memory}, {pids}, {cpu}} {
 		if !subset(must, h.controllers) {
 			continue
 		}
@@ -139,24 +132,45 @@ func (h hierarchy) settle(name string) (place, error) {
 			first = err
 		}
 	}
-	if first == nil {
-		first = errors.New("version 2 has neither memory nor pids")
-	}
 	return place{}, first
 }
 
 func (h hierarchy) try(settle func(dir string) (place, error)) (place, error) {
-	var failed []string
+	failed := failures{}
 	for _, dir := range h.dirs {
 		p, err := settle(dir)
 		if err == nil {
 			p.weigh()
 			return p, nil
 		}
-		failed = append(failed, err.Error())
+		failed.add(err)
 	}
-	return place{}, errors.New(strings.Join(failed, ", "))
+	return place{}, failed
 }
+
+// failures are what was tried, with each reason once: what is forbidden in one
+// directory mostly is so in those above.
+type failures []error
+
+func (f *failures) add(err error) {
+	var now, before unix.Errno
+	for _, e := range *f {
+		if errors.As(err, &now) && errors.As(e, &before) && now == before {
+			return
+		}
+	}
+	*f = append(*f, err)
+}
+
+func (f failures) Error() string {
+	var all []string
+	for _, err := range f {
+		all = append(all, err.Error())
+	}
+	return strings.Join(all, ", ")
+}
+
+func (f failures) Unwrap() []error { return f }
 
 func subset(a, b []string) bool {
 	return !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })

@@ -20,10 +20,19 @@ func TestInEmulatedMachines(t *testing.T) {
 	} {
 		t.Run("version "+version, func(t *testing.T) {
 			m.Env = []string{"CI=true", versionVariable + "=" + version}
-			out, code := m.Run(t, program, "-test.v", "-test.skip=TestInEmulatedMachines", "-test.timeout=3m")
+			out, code := m.Run(t, program, "-test.v", "-test.skip=TestInEmulatedMachines|TestKernelWithout", "-test.timeout=3m")
 			if code != 0 || !strings.Contains(out, "--- PASS: TestMemoryOfAllIsCapped") || strings.Contains(out, "--- SKIP") {
 				t.Errorf("exit code %d:\n%s", code, out)
 			}
 		})
+	}
+}
+
+// A kernel may have been built, or told, to be without a controller.
+func TestKernelWithoutMemoryLimits(t *testing.T) {
+	m := vmtest.Machine{Kernel: []string{"cgroup_disable=memory"}, Env: []string{"CI=true", gapsVariable + "=memory"}}
+	out, code := m.Run(t, vmtest.Compile(t, "."), "-test.v", "-test.run=^TestGaps$")
+	if code != 0 || !strings.Contains(out, "--- PASS: TestGaps") {
+		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
