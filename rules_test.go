@@ -17,42 +17,42 @@ const module = "github.com/sluice-ml/sluice"
 // aside. The reasons are what the shape promises: siblings speak in domain
 // types and do not know one another, so that any of them can be replaced.
 var mayImport = map[string][]string{
-	".":                                   {},                             // the domain depends on nothing
-	"manifest":                            {"."},                          // YAML people write, nothing of servers
-	"store":                               {"."},                          // so that a third database is only a file
-	"store/storetest":                     {".", "store"},                 // the store's conformance suite
-	"artifact":                            {"."},                          // likewise for buckets
-	"artifact/artifacttest":               {".", "artifact"},              // the suite every bucket passes
-	"environment":                         {"."},                          // knows packages, not deployments
-	"engine":                              {},                             // has never heard of endpoints
-	"engine/enginetest":                   {"engine", "engine/supervise"}, // the suite and an engine in memory
-	"engine/supervise":                    {"engine"},                     // keeps copies alive for engines that cannot
-	"engine/process":                      {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/confine", "engine/process/shim"},
-	"engine/process/cgroup":               {},                                                            // as does this
-	"engine/process/cgroup/vmtest":        {},                                                            // any program in a machine of its own
-	"engine/process/cgroup/vmtest/vminit": {},                                                            // the first process there
-	"engine/process/confine":              {"engine/process/cgroup"},                                     // as does this
-	"engine/process/shim":                 {"engine", "engine/process/cgroup", "engine/process/confine"}, // goes into the runner: stays tiny
-	"probe":                               {},                                                            // the same for every engine
-	"reconcile":                           {".", "engine", "probe"},
-	"gateway":                             {".", "identity/verify"}, // never asks anybody: no store, no api
-	"feed":                                {"."},                    // both ends of the routes stream
-	"scoring":                             {".", "scoring/frame"},   // goes into the runner
-	"scoring/frame":                       {},
-	"identity":                            {".", "identity/verify"},
-	"identity/verify":                     {}, // pure checking, for the hot path
-	"arm":                                 {"."},
-	"api":                                 {".", "arm"}, // what it needs of the rest it declares itself
-	"home":                                {},
-	"handover":                            {},
-	"cmd/sluice/internal/parent":          {".", "handover", "home"},
-	"cmd/sluice/internal/args":            {"."},
-	"cmd/sluice/internal/output":          {"."},
-	"cmd/sluice/internal/progress":        {"."},
-	"cmd/sluice/internal/serve":           nil, // the composition of the two processes
-	"bench":                               nil, // measures everything; nothing imports it
-	"cmd/sluice":                          nil, // the only places where everything is put together
-	"cmd/sluice-runner":                   nil,
+	".":                            {},                             // the domain depends on nothing
+	"manifest":                     {"."},                          // YAML people write, nothing of servers
+	"store":                        {"."},                          // so that a third database is only a file
+	"store/storetest":              {".", "store"},                 // the store's conformance suite
+	"artifact":                     {"."},                          // likewise for buckets
+	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
+	"environment":                  {"."},                          // knows packages, not deployments
+	"engine":                       {},                             // has never heard of endpoints
+	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
+	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
+	"engine/process":               {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/confine", "engine/process/shim"},
+	"engine/process/cgroup":        {},                                                            // as does this
+	"engine/process/vmtest":        {},                                                            // any program in a machine of its own
+	"engine/process/vmtest/vminit": {},                                                            // the first process there
+	"engine/process/confine":       {"engine/process/cgroup"},                                     // as does this
+	"engine/process/shim":          {"engine", "engine/process/cgroup", "engine/process/confine"}, // goes into the runner: stays tiny
+	"probe":                        {},                                                            // the same for every engine
+	"reconcile":                    {".", "engine", "probe"},
+	"gateway":                      {".", "identity/verify"}, // never asks anybody: no store, no api
+	"feed":                         {"."},                    // both ends of the routes stream
+	"scoring":                      {".", "scoring/frame"},   // goes into the runner
+	"scoring/frame":                {},
+	"identity":                     {".", "identity/verify"},
+	"identity/verify":              {}, // pure checking, for the hot path
+	"arm":                          {"."},
+	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
+	"home":                         {},
+	"handover":                     {},
+	"cmd/sluice/internal/parent":   {".", "handover", "home"},
+	"cmd/sluice/internal/args":     {"."},
+	"cmd/sluice/internal/output":   {"."},
+	"cmd/sluice/internal/progress": {"."},
+	"cmd/sluice/internal/serve":    nil, // the composition of the two processes
+	"bench":                        nil, // measures everything; nothing imports it
+	"cmd/sluice":                   nil, // the only places where everything is put together
+	"cmd/sluice-runner":            nil,
 }
 
 // heavy libraries stay in one leaf each: what they cost in start-up, memory

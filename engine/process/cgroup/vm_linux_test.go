@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-ml/sluice/engine/process/cgroup/vmtest"
+	"github.com/sluice-ml/sluice/engine/process/vmtest"
 )
 
 // versionVariable says which version the tests are to find.

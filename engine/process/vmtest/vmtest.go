@@ -120,7 +120,7 @@ func Compile(t testing.TB, pkg string) string {
 func compileInit(t testing.TB) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "init")
-	build(t, "build", "-trimpath", "-ldflags=-s -w", "-o", to, "github.com/sluice-ml/sluice/engine/process/cgroup/vmtest/vminit")
+	build(t, "build", "-trimpath", "-ldflags=-s -w", "-o", to, "github.com/sluice-ml/sluice/engine/process/vmtest/vminit")
 	return to
 }
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-ml/sluice/engine/process/cgroup/vmtest"
+	"github.com/sluice-ml/sluice/engine/process/vmtest"
 )
 
 // TestMain plays the program in the machine, too.
