@@ -23,6 +23,8 @@ var (
 	ErrChanged = errors.New("workload exists with another template")
 	// ErrStale says that a caller with a newer epoch has been seen.
 	ErrStale = errors.New("a newer caller has taken over")
+	// ErrPortShared says that copies would listen on one port of one machine.
+	ErrPortShared = errors.New("its copies would share one port of this machine")
 	// ErrNotFound says that there is no such instance.
 	ErrNotFound = errors.New("no such instance")
 )
@@ -98,7 +100,12 @@ type Template struct {
 	Files   []File            `json:"files,omitempty"`
 	Dir     string            `json:"dir,omitempty"` // working directory
 	// Address is how a copy is reached once it runs, e.g. "unix://${run}/http.sock".
-	Address    string        `json:"address,omitempty"`
+	Address string `json:"address,omitempty"`
+	// Port is a TCP port on which the command listens by itself, whichever copy
+	// it is; 0 for none. Address then leads to it. Each copy has a network of its
+	// own, so that they do not meet; an engine that can give none refuses more
+	// than one replica with ErrPortShared.
+	Port       int           `json:"port,omitempty"`
 	Probes     Probes        `json:"probes"`
 	Resources  Resources     `json:"resources"`
 	Restart    Restart       `json:"restart"`

@@ -3,6 +3,8 @@ package enginetest
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,6 +29,8 @@ import (
 //	deaf           ignores the polite signal and waits for ever
 //	until:PATH     waits for the file to exist
 //	child          starts a deaf actor in a session of its own, and prints "child"
+//	serve:PORT=T   answers T to every request on that port of loopback, until
+//	               the polite signal
 //	exit:N         exits with N
 //	kill           kills itself
 const (
@@ -58,6 +62,12 @@ func Act(args []string) int {
 				fmt.Println("starting a child:", err)
 				return 99
 			}
+		case "serve":
+			port, text, _ := strings.Cut(value, "=")
+			if err := serve(port, text, term); err != nil {
+				fmt.Println("serving:", err)
+				return 99
+			}
 		case "env":
 			fmt.Println(os.Getenv(value))
 		case "mode":
@@ -78,6 +88,18 @@ func Act(args []string) int {
 		}
 	}
 	return 0
+}
+
+// serve answers text on a port of loopback until told to end.
+func serve(port, text string, term <-chan os.Signal) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:"+port)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })}
+	go server.Serve(l) // ends with Close
+	<-term
+	return server.Close()
 }
 
 func startChild() error {

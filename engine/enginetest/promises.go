@@ -47,6 +47,7 @@ var promises = []promise{
 	{"always replaces with back-off", nil, replaces},
 	{"draining shows at once and lasts its delay", nil, drains},
 	{"grace and then force", nil, forces},
+	{"copies with one port do not meet", needsPIDs, fixedPorts},
 	{"children end with their copy", needsPIDs, childrenEnd},
 	{"children are ended by force too", needsPIDs, childrenForced},
 	{"logs after the end", nil, logsAfterEnd},

@@ -26,6 +26,8 @@ type record struct {
 	Owner      string            `json:"owner,omitempty"`
 	World      bool              `json:"world,omitempty"` // it has a file system of its own
 	User       int               `json:"user,omitempty"`  // of its own, with a world
+	WantGPUs   int               `json:"wantGPUs,omitempty"`
+	GPUs       []string          `json:"gpus,omitempty"` // its own for as long as it lives
 
 	Drained time.Time `json:"drained,omitzero"`  // chosen to end
 	Told    time.Time `json:"told,omitzero"`     // given the polite signal

@@ -108,7 +108,7 @@ type Engine struct {
 	closed    bool
 	launching map[string]context.CancelFunc
 	watching  map[string]context.Context // done when the watch is over
-	claims    map[string]claim           // users of instances, by instance
+	claims    map[string]claim           // what instances have, by instance
 	ended     map[string]seen            // copies that change no more
 	damaged   map[string]bool            // complained of already
 	last      []engine.Instance
@@ -208,6 +208,10 @@ func (e *Engine) Ensure(ctx context.Context, epoch int64, w engine.Workload, rep
 	if err := check(w, replicas); err != nil {
 		return fmt.Errorf("ensuring workload %q: %w", w.ID, err)
 	}
+	if w.Template.Port != 0 && replicas > 1 && e.keep.isolation != Worlds {
+		return fmt.Errorf("ensuring workload %q with %d replicas on port %d: %w (%s)", w.ID, replicas, w.Template.Port,
+			engine.ErrPortShared, "give each a network of its own by running Sluice as root, or ask for one replica")
+	}
 	changed, err := e.accept(epoch, func() (bool, error) {
 		old, err := e.readWorkload(w.ID)
 		if err != nil {
@@ -278,7 +282,7 @@ func (e *Engine) Describe(context.Context) (engine.Description, error) {
 	if err != nil {
 		return engine.Description{}, fmt.Errorf("describing this machine: %w", err)
 	}
-	return engine.Description{Name: "process", CPU: cpu, Memory: memory, Isolation: e.keep.describe(), Weaker: slices.Clone(e.keep.weaker)}, nil
+	return engine.Description{Name: "process", CPU: cpu, Memory: memory, GPUs: len(e.keep.gpus), Isolation: e.keep.describe(), Weaker: slices.Clone(e.keep.weaker)}, nil
 }
 
 // Notify implements engine.Notifier.

@@ -329,12 +329,38 @@ func TestWhatCannotBeHostedSaysSo(t *testing.T) {
 			t.Errorf("%s is accepted", name)
 		}
 	}
-	w := workload(t, "gpu", engine.RestartAlways, "wait")
-	w.Template.Resources.GPU = 1
-	ensure(t, e, w, 1)
-	if l := list(t, e, "gpu"); len(l) != 1 || l[0].Phase != engine.Pending || l[0].Reason != engine.NoCapacity {
-		t.Errorf("a workload with a GPU is %+v", l)
+}
+
+func TestAGPUHasOneInstanceAtATime(t *testing.T) {
+	e := newState(t).open(t)
+	e.mu.Lock()
+	e.keep.gpus = []gpu{{UUID: "GPU-1", Device: os.DevNull}}
+	e.mu.Unlock()
+	first := workload(t, "first", engine.RestartAlways, "env:CUDA_VISIBLE_DEVICES", "wait")
+	first.Template.Resources.GPU = 4 // more than there are: all of them
+	ensure(t, e, first, 1)
+	i := one(t, e, "first")
+	until(t, "its GPUs", func() bool { return logOf(t, e, i.ID) == "GPU-1" })
+
+	none := workload(t, "none", engine.RestartAlways, "print:<", "env:CUDA_VISIBLE_DEVICES", "wait")
+	ensure(t, e, none, 1)
+	other := one(t, e, "none")
+	until(t, "what it printed", func() bool { return strings.HasPrefix(logOf(t, e, other.ID), "<") })
+	if got := logOf(t, e, other.ID); got != "<" { // an empty line is trimmed
+		t.Errorf("an instance without GPUs sees %q", got)
 	}
+
+	second := workload(t, "second", engine.RestartAlways, "env:CUDA_VISIBLE_DEVICES", "wait")
+	second.Template.Resources.GPU = 1
+	ensure(t, e, second, 1)
+	if l := list(t, e, "second"); len(l) != 1 || l[0].Phase != engine.Pending || l[0].Reason != engine.NoCapacity || !strings.Contains(l[0].Message, "other instances have them") {
+		t.Errorf("while the GPU is taken there is %+v", l)
+	}
+	if err := e.Remove(t.Context(), 1, "first"); err != nil {
+		t.Fatal(err)
+	}
+	i = one(t, e, "second")
+	until(t, "its GPU", func() bool { return logOf(t, e, i.ID) == "GPU-1" })
 }
 
 func TestAShimThatIsNotThereIsNamed(t *testing.T) {

@@ -59,32 +59,60 @@ func (h host) List(context.Context) ([]supervise.Want, []supervise.Copy, error) 
 	return wants, copies, nil
 }
 
-// claim notes which users are taken. Users of instances that are cleaned up
-// are free again.
+// claim notes what is taken. The user of an instance is free again once it is
+// cleaned up, its GPUs once it has ended.
 func (h host) claim(list []seen) {
 	claims := map[string]claim{}
 	for _, s := range list {
-		if s.record.User != 0 && !s.record.Cleaned {
-			claims[s.record.ID] = claim{s.record.Owner, s.record.User}
+		if s.record.Cleaned {
+			continue
 		}
+		c := claim{owner: s.record.Owner, user: s.record.User}
+		if !s.instance.Phase.Ended() {
+			c.gpus = s.record.GPUs
+		}
+		claims[s.record.ID] = c
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.claims = claims
 }
 
-// settle gives a new copy its user, where it is to have one.
+// settle gives a copy what it is to have for itself: a user, where it has a
+// world, and GPUs. A copy for which there are too few is blocked.
 func (h host) settle(r *record) error {
-	if h.keep.isolation != Worlds {
-		return nil
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r.World, r.User = true, pickUser(h.dir, r.Owner, slices.Collect(maps.Values(h.claims)))
-	if r.User == 0 {
-		return fmt.Errorf("making an instance of %s: every user is taken", r.Workload)
+	if h.keep.isolation == Worlds && r.User == 0 {
+		r.World, r.User = true, pickUser(h.dir, r.Owner, slices.Collect(maps.Values(h.claims)))
+		if r.User == 0 {
+			return fmt.Errorf("making an instance of %s: every user is taken", r.Workload)
+		}
 	}
-	h.claims[r.ID] = claim{r.Owner, r.User}
+	taken := map[string]bool{}
+	for _, c := range h.claims {
+		for _, uuid := range c.gpus {
+			taken[uuid] = true
+		}
+	}
+	r.Blocked = nil
+	var enough bool
+	if r.GPUs, enough = pickGPUs(h.keep.gpus, taken, r.WantGPUs); !enough {
+		r.GPUs, r.Blocked = nil, noGPU(h.keep.gpus, r.WantGPUs)
+	}
+	h.claims[r.ID] = claim{r.Owner, r.User, r.GPUs}
+	return nil
+}
+
+// unblock starts a copy that had to wait, if there is enough for it now.
+func (h host) unblock(r record) error {
+	if err := h.settle(&r); err != nil || r.Blocked != nil {
+		return err
+	}
+	if err := h.update(r.ID, func(known *record) { known.GPUs, known.Blocked = r.GPUs, nil }); err != nil {
+		return err
+	}
+	h.launch(r.ID)
 	return nil
 }
 
@@ -101,8 +129,10 @@ func (h host) mend(s *seen, launching bool) error {
 		return nil
 	case s.lost():
 		return h.bury(s)
-	case launching || s.record.Blocked != nil && s.record.Told.IsZero():
+	case launching:
 		return nil
+	case s.record.Blocked != nil && s.record.Told.IsZero():
+		return h.unblock(s.record)
 	case !s.record.Told.IsZero() || !s.record.Forced.IsZero():
 		return h.finish(s, ending{At: h.now(), Phase: engine.Succeeded, Message: "It was asked to end before it had started."})
 	default:
@@ -207,14 +237,13 @@ func (h host) create(workload string, slot int, now time.Time) error {
 	t := w.Workload.Template
 	r := record{ID: id, Workload: workload, Owner: w.Workload.Owner, Labels: w.Workload.Labels, Slot: slot, Created: now,
 		Run: h.runPath(dir), DrainDelay: t.DrainDelay, Grace: t.Grace}
-	r.Address = r.fill(dir).Replace(t.Address)
-	r.Live = t.Probes.Live
+	r.Live, r.WantGPUs = t.Probes.Live, t.Resources.GPU
 	if err := h.settle(&r); err != nil {
 		return err
 	}
-	if t.Resources.GPU > 0 {
-		r.Blocked = &ending{Reason: engine.NoCapacity,
-			Message: fmt.Sprintf("It asks for %d GPUs, and the process engine hands out none.", t.Resources.GPU)}
+	r.Address = r.fill(dir).Replace(t.Address)
+	if t.Port != 0 && !r.World { // it has this machine's network, and the port for itself
+		r.Address = fmt.Sprintf("http://127.0.0.1:%d", t.Port)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err

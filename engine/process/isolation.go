@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -36,6 +37,7 @@ type keeping struct {
 	isolation Isolation
 	groups    *cgroup.Root // nil where none can be made
 	memory    int64        // what all instances may have together, in bytes
+	gpus      []gpu        // what they can be given, one at a time
 	weaker    []string     // what is not as good as it could be, a sentence each
 }
 
@@ -121,12 +123,21 @@ func (k keeping) confine(s shim.Spec, r record, t engine.Template, dir string) *
 			c.Reach.Read = append(c.Reach.Read, m.Source)
 		}
 	}
+	if c.Reach.Devices = gpuNodes(k.gpus, r.GPUs, exists); c.Reach.Devices != nil {
+		c.Reach.Read = append(c.Reach.Read, gpuFiles...)
+	}
 	return c
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // world is the file system of an instance's own.
 func (k keeping) world(s shim.Spec, r record, t engine.Template, dir string) *confine.World {
-	w := &confine.World{At: filepath.Join(dir, worldDir), Hostname: r.ID, Scratch: filepath.Join(dir, scratchDir), Run: innerRun}
+	w := &confine.World{At: filepath.Join(dir, worldDir), Hostname: r.ID, Scratch: filepath.Join(dir, scratchDir), Run: innerRun,
+		Network: t.Port != 0}
 	if t.EnvDir != "" {
 		w.Visible = append(w.Visible, t.EnvDir)
 		w.Interpreters = []string{filepath.Join(t.EnvDir, "bin", "python")}
@@ -136,6 +147,9 @@ func (k keeping) world(s shim.Spec, r record, t engine.Template, dir string) *co
 	}
 	if program := s.Command[0]; filepath.IsAbs(program) && !within(program, w.Binds) {
 		w.Visible = append(w.Visible, program)
+	}
+	if w.Devices = gpuNodes(k.gpus, r.GPUs, exists); w.Devices != nil {
+		w.Visible = append(w.Visible, gpuFiles...)
 	}
 	if s.Group != nil {
 		for _, m := range s.Group.Mounts() {
@@ -195,10 +209,11 @@ const (
 	userRanges    = (0x7fffffff - firstUser) / usersPerOwner
 )
 
-// claim is a user that an instance has.
+// claim is what an instance has that no other may have meanwhile.
 type claim struct {
 	owner string
-	user  int
+	user  int      // 0 for none
+	gpus  []string // of a living instance
 }
 
 // pickUser gives a user that no instance has, from the range of its owner or,
@@ -209,6 +224,9 @@ func pickUser(dir, owner string, taken []claim) int {
 	start := firstRange(dir)
 	mine, used, users := -1, map[int]bool{}, map[int]bool{}
 	for _, c := range taken {
+		if c.user == 0 {
+			continue
+		}
 		n := (c.user - firstUser) / usersPerOwner
 		used[n], users[c.user] = true, true
 		if c.owner == owner {

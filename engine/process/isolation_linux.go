@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +44,9 @@ func keepApart(dir string, wanted Isolation) (keeping, error) {
 	default:
 		k.weaker = append(k.weaker, k.groups.Gaps()...)
 	}
+	var broken []string
+	k.gpus, broken = findGPUs(context.Background(), driverGPUs)
+	k.weaker = append(k.weaker, broken...)
 	if k.isolation != None && runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		k.weaker = append(k.weaker, "system calls are not filtered on "+runtime.GOARCH)
 	}

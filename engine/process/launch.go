@@ -169,6 +169,7 @@ func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error
 		env[k] = fill.Replace(v)
 	}
 	maps.Copy(env, map[string]string{"SLUICE_TERMINATION_FILE": filepath.Join(run, termination), instanceVar: r.ID})
+	maps.Copy(env, e.keep.gpuVars(r))
 	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: filepath.Join(r.Run, termination)}
 	if s.Dir == "" {
 		s.Dir = run
@@ -189,7 +190,7 @@ func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error
 	}
 	s.Confine = e.keep.confine(s, r, t, dir)
 	if socket, ok := strings.CutPrefix(r.Address, "unix://"); ok && s.Confine != nil {
-		s.Listen = socket
+		s.Listen, s.Port = socket, t.Port
 	}
 	return s, nil
 }

@@ -45,9 +45,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestSuite(t *testing.T) {
+func TestSuite(t *testing.T) { suite(t, Best) }
+
+// TestSuiteByLandlock keeps the promises as an ordinary user would have them
+// kept, whoever runs the test.
+func TestSuiteByLandlock(t *testing.T) { suite(t, Landlock) }
+
+func TestSuiteUnconfined(t *testing.T) { suite(t, None) }
+
+func suite(t *testing.T, isolation Isolation) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		s := newState(t)
+		s.isolation = isolation
 		return enginetest.Harness{
 			Open:       func(t *testing.T) engine.Engine { return s.reopen(t) },
 			Close:      func(t *testing.T, e engine.Engine) { e.(*Engine).Close() },
@@ -62,7 +71,10 @@ func TestSuite(t *testing.T) {
 }
 
 // state is a directory for engines and one for the trees they place.
-type state struct{ dir, trees string }
+type state struct {
+	dir, trees string
+	isolation  Isolation
+}
 
 func newState(t *testing.T) state {
 	t.Helper()
@@ -102,7 +114,7 @@ func quick(program string, args ...string) []string {
 func actor(t *testing.T) []string { return []string{self(t), enginetest.ActorMark} }
 
 func (s state) config(shimPath string, log io.Writer) Config {
-	return Config{Dir: s.dir, Shim: quick(shimPath, "shim"), Materialize: s.materialize,
+	return Config{Dir: s.dir, Isolation: s.isolation, Shim: quick(shimPath, "shim"), Materialize: s.materialize,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
@@ -209,7 +221,7 @@ func (s state) killCaller(t *testing.T, w engine.Workload, replicas int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self(t), "caller", s.dir, string(text), fmt.Sprint(replicas))
+	cmd := exec.Command(self(t), "caller", s.dir, string(text), fmt.Sprint(replicas), fmt.Sprint(int(s.isolation)))
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -230,18 +242,19 @@ func (s state) killCaller(t *testing.T, w engine.Workload, replicas int) {
 func caller(args []string) int {
 	var w engine.Workload
 	var replicas int
+	var isolation Isolation
 	path, err := os.Executable()
 	if err == nil {
 		err = json.Unmarshal([]byte(args[1]), &w)
 	}
 	if err == nil {
-		_, err = fmt.Sscan(args[2], &replicas)
+		_, err = fmt.Sscan(strings.Join(args[2:], " "), &replicas, &isolation)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	e, err := Open(state{dir: args[0]}.config(path, os.Stderr))
+	e, err := Open(state{dir: args[0], isolation: isolation}.config(path, os.Stderr))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

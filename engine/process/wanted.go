@@ -50,6 +50,8 @@ func check(w engine.Workload, replicas int) error {
 		return errors.New("it has no command")
 	case t.Restart != engine.RestartAlways && t.Restart != engine.RestartNever:
 		return fmt.Errorf("restart policy %q is neither always nor never", t.Restart)
+	case t.Port < 0 || t.Port > 65535:
+		return fmt.Errorf("there is no port %d", t.Port)
 	case t.DrainDelay < 0 || t.Grace < 0:
 		return errors.New("its drain delay or grace is negative")
 	}

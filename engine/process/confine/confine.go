@@ -102,6 +102,8 @@ type Bind struct {
 type Reach struct {
 	Read  []string `json:"read,omitempty"`  // files and folders it may read and execute
 	Write []string `json:"write,omitempty"` // folders it may also change
+	// Devices are nodes that it may use, beyond the harmless ones.
+	Devices []string `json:"devices,omitempty"`
 	// Interpreters are programs whose installation it may read, as in a World.
 	Interpreters []string `json:"interpreters,omitempty"`
 }

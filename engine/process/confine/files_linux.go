@@ -25,6 +25,7 @@ const (
 	readFiles  = landlock.AccessFSSet(llsys.AccessFSExecute | llsys.AccessFSReadFile)
 	readAll    = readFiles | landlock.AccessFSSet(llsys.AccessFSReadDir)
 	writeFiles = landlock.AccessFSSet(llsys.AccessFSReadFile | llsys.AccessFSWriteFile | llsys.AccessFSTruncate)
+	device     = writeFiles | landlock.AccessFSSet(llsys.AccessFSIoctlDev)
 	// Names in a shared folder can be used but not listed.
 	sharedDir = writeFiles | landlock.AccessFSSet(llsys.AccessFSMakeReg|llsys.AccessFSRemoveFile)
 )
@@ -95,6 +96,7 @@ func (r *Reach) rules() []landlock.Rule {
 		}
 	}
 	add(writeFiles, writeFiles, plainDevices...)
+	add(device, device, r.Devices...)
 	add(sharedDir, writeFiles, "/dev/shm")
 	for _, path := range r.Write {
 		rules = append(rules, landlock.RWDirs(path).WithRefer())

@@ -140,7 +140,11 @@ func (s *shim) start() (*output, error) {
 	if s.spec.Confine != nil {
 		c := *s.spec.Confine
 		c.Command, c.Env, c.Dir = s.spec.Command, environ(s.spec.Env), s.spec.Dir
-		s.pid, err = confine.Start(c, to, socket)
+		handed := socket
+		if s.spec.Port != 0 {
+			handed = nil
+		}
+		s.pid, err = confine.Start(c, to, handed)
 	} else {
 		s.pid, err = s.startFreely(to)
 	}
@@ -150,6 +154,13 @@ func (s *shim) start() (*output, error) {
 	}
 	s.state.Command = identify(outerPID(s.pid))
 	s.state.Started = time.Now()
+	if s.spec.Port != 0 {
+		if err := carry(socket, s.state.Command.PID, s.spec.Port); err != nil {
+			from.Close()
+			s.killAll()
+			return nil, err
+		}
+	}
 	o := &output{from: from, to: newRotated(filepath.Join(s.dir, LogDir), logBytes, logFiles), done: make(chan struct{})}
 	go func() {
 		defer close(o.done)

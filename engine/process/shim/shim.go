@@ -62,6 +62,9 @@ type Spec struct {
 	// Listen is a Unix socket to listen on, which the command is handed as
 	// systemd does; "" for none.
 	Listen string `json:"listen,omitempty"`
+	// Port is a TCP port on which the command listens in its own network; what
+	// comes to Listen is carried there instead of handing the socket over.
+	Port int `json:"port,omitempty"`
 	// Confine says how the command is confined; nil for not at all. Its
 	// command, environment and folder are those above.
 	Confine *confine.Spec `json:"confine,omitempty"`
