@@ -89,6 +89,23 @@ func (c *Cause) Where() string {
 	return b.String()
 }
 
+// DiskFull gives the cause of a write that found no room, as an error that still
+// tells what lies underneath. The sentence names what was written, where, and
+// the room there is.
+func DiskFull(sentence string, err error) error {
+	return &underlain{&Cause{Code: CauseDiskFull, Message: sentence,
+		Hint: "free space on that disk, or delete endpoints and model versions that are no longer needed"}, err}
+}
+
+// underlain is a cause with the error it was made from.
+type underlain struct {
+	cause *Cause
+	err   error
+}
+
+func (u *underlain) Error() string   { return u.cause.Error() }
+func (u *underlain) Unwrap() []error { return []error{u.cause, u.err} }
+
 // Bounds on a cause that comes from somebody else.
 const (
 	maxCauseText     = 2000 // bytes of one text

@@ -43,6 +43,8 @@ var mayImport = map[string][]string{
 	"identity/verify":              {}, // pure checking, for the hot path
 	"arm":                          {"."},
 	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
+	"disk":                         {},           // errors and room, for everybody who writes
+	"smalldisk":                    {},           // a disk to be filled, for tests
 	"home":                         {},
 	"handover":                     {},
 	"cmd/sluice/internal/parent":   {".", "handover", "home"},

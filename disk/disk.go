@@ -1,0 +1,51 @@
+// Package disk knows a full disk when it sees one, and says in one way what
+// could not be written, and where, and how much room there is.
+//
+//	if disk.IsFull(err) {
+//		return sluice.DiskFull(disk.Sentence("the routes", dir), err)
+//	}
+//
+// A quota that is used up counts as a full disk.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"syscall"
+)
+
+// IsFull reports whether err says that the disk or a quota on it is full.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Sentence says that what could not be written below dir for lack of room.
+func Sentence(what, dir string) string {
+	s := fmt.Sprintf("the disk is full: writing %s to %s", what, dir)
+	switch room, ok := At(dir); {
+	case !ok:
+		return s
+	case room.Files == 0:
+		return s + ": it takes no more files"
+	default:
+		return fmt.Sprintf("%s: %d MiB are free", s, room.Bytes>>20)
+	}
+}
+
+// Room is what may still be written to a disk.
+type Room struct {
+	Bytes int64
+	Files int64 // -1 where the file system does not count them
+}
+
+// At gives the room below dir, or below the nearest folder above it that is
+// there. It is false where the system does not say.
+func At(dir string) (Room, bool) {
+	room, ok := look(dir)
+	for !ok && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		room, ok = look(dir)
+	}
+	return room, ok
+}

@@ -1,0 +1,17 @@
+//go:build unix
+
+package disk
+
+import "golang.org/x/sys/unix"
+
+func look(dir string) (Room, bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return Room{}, false
+	}
+	room := Room{Bytes: int64(st.Bavail) * int64(st.Bsize), Files: -1}
+	if st.Files > 0 {
+		room.Files = int64(st.Ffree)
+	}
+	return room, true
+}
