@@ -19,7 +19,7 @@ const module = "github.com/sluice-ml/sluice"
 var mayImport = map[string][]string{
 	".":                            {},                             // the domain depends on nothing
 	"manifest":                     {"."},                          // YAML people write, nothing of servers
-	"store":                        {"."},                          // so that a third database is only a file
+	"store":                        {".", "disk"},                  // so that a third database is only a file
 	"store/storetest":              {".", "store"},                 // the store's conformance suite
 	"artifact":                     {"."},                          // likewise for buckets
 	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes

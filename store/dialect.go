@@ -20,6 +20,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // This file is the only one that knows one database from the other.
@@ -140,6 +141,9 @@ func makePrivate(path string) error {
 	if err == nil {
 		return f.Close()
 	}
+	if disk.IsFull(err) {
+		return fullDisk(path, err)
+	}
 	if !errors.Is(err, fs.ErrExist) {
 		return &sluice.Error{Code: sluice.CodeUnavailable, Err: err,
 			Message: fmt.Sprintf("the database %s cannot be created: %v", path, err),
@@ -188,12 +192,14 @@ func explainSQLite(path string, err error) error {
 	unavailable := func(hint, format string, args ...any) error {
 		return &sluice.Error{Code: sluice.CodeUnavailable, Message: fmt.Sprintf(format, args...), Hint: hint, Err: err}
 	}
-	switch e.Code() & 0xff { // the low byte; the rest refines it
+	code := e.Code() & 0xff // the low byte; the rest refines it
+	if code == sqlite3.SQLITE_FULL || noRoom(code, path) {
+		return fullDisk(path, err)
+	}
+	switch code {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return unavailable("restore the file from a backup, or move it away to start empty",
 			"the database %s is damaged", path)
-	case sqlite3.SQLITE_FULL:
-		return unavailable("free some space there", "the disk that holds the database %s is full", path)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return unavailable("end that process or try again", "another process keeps the database %s locked", path)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
@@ -203,6 +209,28 @@ func explainSQLite(path string, err error) error {
 	}
 	return err
 }
+
+// fullDisk is unavailable until there is room again.
+func fullDisk(path string, err error) error {
+	full := sluice.DiskFull(disk.Sentence("the database", path), err)
+	cause, _ := errors.AsType[*sluice.Cause](full)
+	return &sluice.Error{Code: sluice.CodeUnavailable, Cause: cause, Hint: cause.Hint, Err: full}
+}
+
+// noRoom reports whether a write that SQLite calls an error of the disk, or a
+// file that it could not make, wants nothing but room: it says so of the side
+// files that readers and writers share.
+func noRoom(code int, path string) bool {
+	switch code {
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		room, ok := disk.At(path)
+		return ok && (room.Files == 0 || room.Bytes < sideFile)
+	}
+	return false
+}
+
+// sideFile is what SQLite wants at once for a side file, in bytes.
+const sideFile = 64 << 10
 
 // channel carries PostgreSQL's notifications. They have no content.
 const channel = "sluice_change"
