@@ -39,13 +39,13 @@ var mayImport = map[string][]string{
 	"feed":                         {"."},                    // both ends of the routes stream
 	"scoring":                      {".", "scoring/frame"},   // goes into the runner
 	"scoring/frame":                {},
-	"identity":                     {".", "identity/verify"},
+	"identity":                     {".", "disk", "identity/verify"},
 	"identity/verify":              {}, // pure checking, for the hot path
 	"arm":                          {"."},
 	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
 	"disk":                         {},           // errors and room, for everybody who writes
 	"smalldisk":                    {},           // a disk to be filled, for tests
-	"home":                         {},
+	"home":                         {".", "disk"},
 	"handover":                     {},
 	"cmd/sluice/internal/parent":   {".", "handover", "home"},
 	"cmd/sluice/internal/args":     {"."},

@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // Dir is the root of the state on this machine.
@@ -42,7 +45,11 @@ func (d Dir) Make() error {
 			d, len(d), maxPath)
 	}
 	for _, dir := range []string{string(d), d.Run(), d.Logs(), d.Artifacts(), d.Environments(), d.Instances(), d.Routes()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		err := os.MkdirAll(dir, 0o700)
+		if disk.IsFull(err) {
+			return sluice.DiskFull(disk.Sentence("the state directory", string(d)), err)
+		}
+		if err != nil {
 			return fmt.Errorf("making the state directory: %w (set SLUICE_HOME to a folder that can be written)", err)
 		}
 	}

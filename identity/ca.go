@@ -51,7 +51,7 @@ func OpenCA(certFile, keyFile string, now func() time.Time, extra ...string) (*C
 	}
 	unlock, err := lock(keyFile + ".lock")
 	if err != nil {
-		return nil, fmt.Errorf("opening the certificate authority: %w", err)
+		return nil, fmt.Errorf("opening the certificate authority: %w", explain(keyFile, err))
 	}
 	defer unlock()
 	ca := &CA{now: now}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // maxFile is the most, in bytes, that is read of any file of ours.
@@ -49,12 +50,12 @@ func readOrMake(path string, fill func() ([]byte, error)) ([]byte, error) {
 	}
 	temp, err := writeTemp(path, fresh, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, explain(path, err)
 	}
 	defer os.Remove(temp)
 	// A link, unlike a rename, fails when the name is taken.
 	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return nil, explain(path, err)
 	}
 	if err := syncDir(path); err != nil {
 		return nil, err
@@ -66,12 +67,20 @@ func readOrMake(path string, fill func() ([]byte, error)) ([]byte, error) {
 func replace(path string, data []byte, mode fs.FileMode) error {
 	temp, err := writeTemp(path, data, mode)
 	if err != nil {
-		return err
+		return explain(path, err)
 	}
 	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(temp))
+		return explain(path, errors.Join(err, os.Remove(temp)))
 	}
 	return syncDir(path)
+}
+
+// explain says of a write that found no room which file it was about.
+func explain(path string, err error) error {
+	if !disk.IsFull(err) {
+		return err
+	}
+	return sluice.DiskFull(disk.Sentence(filepath.Base(path), filepath.Dir(path)), err)
 }
 
 // writeTemp writes data to a new file beside path and gives its name.

@@ -7,8 +7,8 @@
 //	d.Free()
 //
 // A step is a page of bytes or the name of a file: [Disk.Each] tries an
-// operation with room for none, one, two, … of them, so that each of its
-// writes is the one that fails once.
+// operation with room for none of them, one, two and so on, so that each of its
+// writes is once the one that fails.
 //
 // It needs Linux and the right to mount. Without that right a test is skipped,
 // except in CI.

@@ -113,30 +113,64 @@ func (d *Disk) Free() {
 	}
 }
 
-// Each tries an operation again and again, with room for no page, for one, and
-// so on, and then the same with names, until it succeeds with less than all the
-// room there is. try is given what is scarce, for messages, and its error is
-// judged by failed; it runs each time on the disk as the last time left it.
-func (d *Disk) Each(try func(scarce string) error, failed func(scarce string, err error)) {
+// Empty removes everything from Dir.
+func (d *Disk) Empty() {
 	d.t.Helper()
-	for _, kind := range []struct {
-		name string
-		fill func(int64)
-	}{{"pages", d.Fill}, {"names", d.FillNames}} {
-		for left := int64(0); ; left++ {
-			if left > 500 {
-				d.t.Fatalf("it fails with room for %d %s", left, kind.name)
-			}
-			scarce := fmt.Sprintf("with room for %d %s", left, kind.name)
-			kind.fill(left)
-			err := try(scarce)
-			if err != nil {
-				failed(scarce, err)
-			}
-			d.Free()
-			if err == nil {
-				break
-			}
+	entries, err := os.ReadDir(d.Dir)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(d.Dir, e.Name())); err != nil {
+			d.t.Fatal(err)
 		}
 	}
+}
+
+// most is how much room an operation may want.
+const most = 500
+
+// Each is EachPage and then EachName, on a disk emptied in between.
+func (d *Disk) Each(try func(scarce string) error, failed func(scarce string, err error)) {
+	d.t.Helper()
+	d.EachPage(try, failed)
+	d.Empty()
+	d.EachName(try, failed)
+}
+
+// EachPage tries an operation with room for no page, for one, and so on until
+// it succeeds. What an attempt leaves behind is there for the next. scarce says
+// how much room there is, for messages; failed is called with each error.
+func (d *Disk) EachPage(try func(scarce string) error, failed func(scarce string, err error)) {
+	d.t.Helper()
+	d.each("pages", d.Fill, try, failed)
+}
+
+// EachName is EachPage with the names of files.
+func (d *Disk) EachName(try func(scarce string) error, failed func(scarce string, err error)) {
+	d.t.Helper()
+	d.each("names", d.FillNames, try, failed)
+}
+
+func (d *Disk) each(what string, fill func(int64), try func(scarce string) error, failed func(scarce string, err error)) {
+	d.t.Helper()
+	for left := int64(0); left < most; left++ {
+		scarce := fmt.Sprintf("with room for %d %s", left, what)
+		fill(left)
+		err := try(scarce)
+		if err != nil {
+			if left == 0 {
+				d.t.Logf("%s: %v", scarce, err)
+			}
+			failed(scarce, err)
+		}
+		d.Free()
+		if err == nil {
+			if left == 0 {
+				d.t.Errorf("it succeeds %s: nothing was tested", scarce)
+			}
+			return
+		}
+	}
+	d.t.Fatalf("it fails with room for %d %s", most, what)
 }

@@ -84,7 +84,7 @@ func TestCommitOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, tried, refused := 1, 0, 0
-	d.Each(func(scarce string) error {
+	d.EachPage(func(scarce string) error {
 		tried++
 		before, err := s.Latest(t.Context())
 		if err != nil {
