@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 const (
 	maxKept   = 8 << 20                // bytes of one endpoint's routes on disk
 	keepAfter = 100 * time.Millisecond // changes are gathered for this long before they are written
+	keepAgain = time.Second            // what could not be written is tried again after this
 )
 
 // shelf is the gateway's own copy of its routes: one file an endpoint, written
@@ -29,7 +31,8 @@ type shelf struct {
 	log  *slog.Logger
 	wake chan struct{}
 
-	flushing sync.Mutex // held by the one who writes
+	flushing sync.Mutex // held by the one who writes; guards failing
+	failing  bool       // something could not be written the last time
 
 	mu    sync.Mutex             // guards dirty
 	dirty map[key]*sluice.Routes // to write; nil to remove
@@ -60,50 +63,80 @@ func (s *shelf) note(k key, r *sluice.Routes) {
 }
 
 // run writes what changes until ctx is done, and the last of it after that.
+// What cannot be written is tried again, by itself; traffic does not depend on
+// it.
 func (s *shelf) run(ctx context.Context) {
 	if s == nil {
 		return
 	}
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			s.flush()
 			return
+		case <-again:
 		case <-s.wake:
+			select {
+			case <-ctx.Done():
+			case <-time.After(keepAfter):
+			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(keepAfter):
+		again = nil
+		if !s.flush() {
+			again = time.After(keepAgain)
 		}
-		s.flush()
 	}
 }
 
-// flush writes what is dirty. What cannot be written is tried again with the
-// next change; traffic does not depend on it.
-func (s *shelf) flush() {
+// flush writes what is dirty, and reports whether all of it was written. It
+// tells the log once that something is not, and not each time.
+func (s *shelf) flush() bool {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	s.mu.Lock()
 	dirty := s.dirty
 	s.dirty = nil
 	s.mu.Unlock()
+	failing := false
 	for k, r := range dirty {
-		if err := s.write(k, r); err != nil {
-			s.log.Error("keeping a copy of the routes", "endpoint", k.endpoint, "workspace", k.workspace, "error", err)
-			s.mu.Lock()
-			if _, newer := s.dirty[k]; !newer {
-				if s.dirty == nil {
-					s.dirty = map[key]*sluice.Routes{}
-				}
-				s.dirty[k] = r
-			}
-			s.mu.Unlock()
+		err := s.write(k, r)
+		if err == nil {
+			continue
 		}
+		if !s.failing && !failing {
+			s.log.Error("keeping a copy of the routes", "endpoint", k.endpoint, "workspace", k.workspace, "error", err)
+		}
+		failing = true
+		s.putBack(k, r)
 	}
+	if s.failing && !failing {
+		s.log.Info("the copy of the routes is kept again")
+	}
+	s.failing = failing
+	return !failing
+}
+
+// putBack makes what could not be written dirty again, unless something newer
+// came meanwhile.
+func (s *shelf) putBack(k key, r *sluice.Routes) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, newer := s.dirty[k]; newer {
+		return
+	}
+	if s.dirty == nil {
+		s.dirty = map[key]*sluice.Routes{}
+	}
+	s.dirty[k] = r
 }
 
 func (s *shelf) write(k key, r *sluice.Routes) (err error) {
+	defer func() {
+		if disk.IsFull(err) {
+			err = sluice.DiskFull(disk.Sentence("the routes of endpoint "+k.endpoint, s.dir), err)
+		}
+	}()
 	name, ok := k.file()
 	if !ok {
 		return nil // a name that no request can reach
@@ -137,7 +170,9 @@ func (s *shelf) write(k key, r *sluice.Routes) (err error) {
 // load reads the copy. A file that is damaged is passed over and named in the
 // log: the server sends everything again as soon as it can be reached.
 func (s *shelf) load() ([]sluice.Routes, error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.dir, 0o700); disk.IsFull(err) {
+		return nil, sluice.DiskFull(disk.Sentence("the folder of the routes", s.dir), err)
+	} else if err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(s.dir)
