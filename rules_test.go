@@ -27,14 +27,14 @@ var mayImport = map[string][]string{
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
-	"engine/process":               {"engine", "engine/supervise", "engine/process/cgroup", "engine/process/confine", "engine/process/shim"},
+	"engine/process":               {"disk", "engine", "engine/supervise", "engine/process/cgroup", "engine/process/confine", "engine/process/shim"},
 	"engine/process/cgroup":        {},                                                            // as does this
 	"engine/process/vmtest":        {},                                                            // any program in a machine of its own
 	"engine/process/vmtest/vminit": {},                                                            // the first process there
 	"engine/process/confine":       {"engine/process/cgroup"},                                     // as does this
 	"engine/process/shim":          {"engine", "engine/process/cgroup", "engine/process/confine"}, // goes into the runner: stays tiny
 	"probe":                        {},                                                            // the same for every engine
-	"reconcile":                    {".", "engine", "probe"},
+	"reconcile":                    {".", "disk", "engine", "probe"},
 	"gateway":                      {".", "disk", "identity/verify"}, // never asks anybody: no store, no api
 	"feed":                         {"."},                            // both ends of the routes stream
 	"scoring":                      {".", "scoring/frame"},           // goes into the runner

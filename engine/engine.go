@@ -210,6 +210,7 @@ const (
 	Exited       Reason = "Exit"
 	ProbeFailed  Reason = "Probe"
 	Evicted      Reason = "Evicted"
+	DiskFull     Reason = "DiskFull" // where the copy was to run
 )
 
 // Selector picks instances; every field that is set must match.

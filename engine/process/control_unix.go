@@ -123,12 +123,14 @@ func (e *Engine) pause(d time.Duration) {
 // killLeftovers kills what an instance without a shim still has running, and
 // reports whether there was anything.
 func (h host) killLeftovers(s *seen) bool {
-	command := s.state.Command
 	found := false
-	if start, err := shim.StartTime(command.PID); err == nil && start == command.Start {
-		syscall.Kill(-command.PID, syscall.SIGKILL)
-		syscall.Kill(command.PID, syscall.SIGKILL)
-		found = true
+	if s.state != nil {
+		command := s.state.Command
+		if start, err := shim.StartTime(command.PID); err == nil && start == command.Start {
+			syscall.Kill(-command.PID, syscall.SIGKILL)
+			syscall.Kill(command.PID, syscall.SIGKILL)
+			found = true
+		}
 	}
 	for _, pid := range shim.WithVariable(instanceVar, s.record.ID) {
 		if syscall.Kill(pid, syscall.SIGKILL) == nil {

@@ -135,6 +135,8 @@ func (h host) mend(s *seen, launching bool) error {
 		return h.unblock(s.record)
 	case !s.record.Told.IsZero() || !s.record.Forced.IsZero():
 		return h.finish(s, ending{At: h.now(), Phase: engine.Succeeded, Message: "It was asked to end before it had started."})
+	case h.killLeftovers(s):
+		return nil // its shim was killed before it could write anything down: look again
 	default:
 		h.launch(id)
 		return nil

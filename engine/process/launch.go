@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/engine/process/cgroup"
 	"github.com/sluice-ml/sluice/engine/process/shim"
@@ -74,14 +75,21 @@ type startError struct {
 	error
 }
 
+func (e startError) Unwrap() error { return e.error }
+
 func (e *Engine) failStart(id string, err error) {
 	end := ending{At: e.now(), Phase: engine.Failed, Reason: engine.Exited, Message: "It could not be started: " + err.Error() + "."}
 	var why startError
 	if errors.As(err, &why) {
 		end.Reason = why.reason
 	}
+	if disk.IsFull(err) {
+		end.Reason = engine.DiskFull
+		end.Message = "It could not be started: " + disk.Sentence("what it needs", e.instanceDir(id)) + " (" + err.Error() + ")."
+	}
 	if err := e.update(id, func(r *record) { r.End = &end }); err != nil {
-		e.log.Error("recording that an instance could not be started", "instance", id, "error", err)
+		e.log.Error("recording that an instance could not be started", "instance", id, "because", end.Message, "error", err)
+		e.pause(lookEvery) // it will be started again: not without pause
 	}
 }
 

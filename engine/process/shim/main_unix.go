@@ -90,7 +90,7 @@ func run(dir string) (int, error) {
 	}
 	saved := s.save()
 	ready.Close()
-	s.watch()
+	saved = s.watch(saved)
 	s.finish(output)
 	return 0, errors.Join(saved, s.saveForSure())
 }
@@ -220,8 +220,13 @@ func (s *shim) startFreely(to *os.File) (int, error) {
 	return pid, nil
 }
 
-// watch passes signals on until the command has ended.
-func (s *shim) watch() {
+// saveAgain is when a state that could not be written is written again.
+const saveAgain = time.Second
+
+// watch passes signals on until the command has ended. saved says whether its
+// start is written down: if not, that is tried again, and what came of it given
+// back.
+func (s *shim) watch(saved error) error {
 	memory := s.watchMemory()
 	tick := time.NewTicker(memory.every())
 	defer tick.Stop()
@@ -229,7 +234,13 @@ func (s *shim) watch() {
 		if s.reap(); s.ended {
 			break
 		}
+		var again <-chan time.Time
+		if saved != nil {
+			again = time.After(saveAgain)
+		}
 		select {
+		case <-again:
+			saved = s.save()
 		case <-s.children:
 		case <-tick.C:
 			if memory.look() {
@@ -247,6 +258,7 @@ func (s *shim) watch() {
 	}
 	s.state.Exit = exitOf(s.status)
 	memory.judge(s.state.Exit, s.status.Signaled() && s.status.Signal() == syscall.SIGKILL && !s.state.Forced)
+	return saved
 }
 
 // reap collects every child that has ended, and reports whether one is left.
