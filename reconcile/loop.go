@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/engine"
 )
 
@@ -285,11 +288,23 @@ func (l *Loop) refusedBy(ctx context.Context, v view, err error) error {
 		l.refused[name] = l.Now()
 	case l.Now().Sub(since) >= refusedFor:
 		delete(l.refused, name)
-		cause := sluice.Cause{Code: sluice.CauseEngine, Message: "the engine cannot run it: " + err.Error(),
-			Hint: "the server's log has the details"}.Clean()
+		cause := refusal(err).Clean()
 		return errors.Join(err, l.record(ctx, v, v.fail(&cause)))
 	}
 	return err
+}
+
+// refusal gives the cause that an engine's refusal comes to.
+func refusal(err error) sluice.Cause {
+	if disk.IsFull(err) {
+		dir := ""
+		if at, ok := errors.AsType[*fs.PathError](err); ok {
+			dir = filepath.Dir(at.Path)
+		}
+		return *causeOf(sluice.DiskFull(disk.Sentence("what is to run", dir), err))
+	}
+	return sluice.Cause{Code: sluice.CauseEngine, Message: "the engine cannot run it: " + err.Error(),
+		Hint: "the server's log has the details"}
 }
 
 // routed reports whether the gateways serve the endpoint as last published.

@@ -181,6 +181,8 @@ func endCause(s seen) sluice.Cause {
 		during = "starting"
 	}
 	switch {
+	case s.Reason == engine.DiskFull:
+		return *causeOf(sluice.DiskFull(s.Message, nil))
 	case s.Reason == engine.OOM || s.Exit != nil && s.Exit.OOM:
 		return sluice.Cause{Code: sluice.CauseOutOfMemory, Message: "the instance ran out of memory while " + during + limitOf(s.Exit),
 			Hint: "choose an instance_type with more memory"}

@@ -4,7 +4,19 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/engine"
 )
+
+// What the engine says of a disk without room is what the user is told.
+func TestAFullDiskIsTheCause(t *testing.T) {
+	const says = "It could not be started: the disk is full: writing what it needs to /x: 0 MiB are free."
+	c := endCause(seen{Instance: engine.Instance{Phase: engine.Failed, Reason: engine.DiskFull, Message: says}})
+	if c.Code != sluice.CauseDiskFull || c.Message != says || c.Hint == "" {
+		t.Errorf("the cause is %+v", c)
+	}
+}
 
 func TestTelling(t *testing.T) {
 	const listening = "2026-01-01 00:00:00,000 I [7] azmlinfsrv - Listening at: /x (7)"
