@@ -21,9 +21,9 @@ var mayImport = map[string][]string{
 	"manifest":                     {"."},                          // YAML people write, nothing of servers
 	"store":                        {".", "disk"},                  // so that a third database is only a file
 	"store/storetest":              {".", "store"},                 // the store's conformance suite
-	"artifact":                     {"."},                          // likewise for buckets
+	"artifact":                     {".", "disk"},                  // likewise for buckets
 	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
-	"environment":                  {"."},                          // knows packages, not deployments
+	"environment":                  {".", "disk"},                  // knows packages, not deployments
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot

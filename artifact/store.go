@@ -39,7 +39,9 @@ func Open(dir string) (*Store, error) {
 	}
 	s := &Store{dir: abs}
 	for _, d := range []string{"blobs", "trees", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(abs, d), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(abs, d), 0o700); isDiskFull(err) {
+			return nil, diskFull("the artifact store", abs)
+		} else if err != nil {
 			return nil, fmt.Errorf("opening artifact store: %w", err)
 		}
 	}

@@ -23,14 +23,15 @@ func IsFull(err error) bool {
 // Sentence says that what could not be written below dir for lack of room.
 func Sentence(what, dir string) string {
 	s := fmt.Sprintf("the disk is full: writing %s to %s", what, dir)
-	switch room, ok := At(dir); {
-	case !ok:
+	room, ok := At(dir)
+	if !ok {
 		return s
-	case room.Files == 0:
-		return s + ": it takes no more files"
-	default:
-		return fmt.Sprintf("%s: %d MiB are free", s, room.Bytes>>20)
 	}
+	s += fmt.Sprintf(": %d MiB are free", room.Bytes>>20)
+	if room.Files == 0 {
+		s += ", but no more files can be made"
+	}
+	return s
 }
 
 // Room is what may still be written to a disk.

@@ -32,7 +32,7 @@ func TestSentence(t *testing.T) {
 	}
 	d.Free()
 	d.FillNames(0)
-	says("it takes no more files")
+	says("3 MiB are free, but no more files can be made")
 	if err := os.Mkdir(filepath.Join(d.Dir, "y"), 0o700); !disk.IsFull(err) {
 		t.Errorf("%v is not taken for a full disk", err)
 	}

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // Config is how a Builder works. Only Dir is needed.
@@ -58,7 +61,9 @@ func Open(c Config) (*Builder, error) {
 		return nil, fmt.Errorf("opening environments: %w", err)
 	}
 	for _, d := range []string{"specs", "locks", "envs", "logs", "held", "tmp", "wheels"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); disk.IsFull(err) {
+			return nil, sluice.DiskFull(disk.Sentence("the folder of environments", dir), err)
+		} else if err != nil {
 			return nil, fmt.Errorf("opening environments: %w", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // finding is what a tool's output says about why it failed.
@@ -314,7 +315,7 @@ func lastWord(lines []string) string {
 
 // isDiskFull reports whether err says that the disk or a quota is full.
 func isDiskFull(err error) bool {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if disk.IsFull(err) {
 		return true
 	}
 	var failed *toolError
@@ -330,13 +331,5 @@ func (b *Builder) diskFull(err error) error {
 }
 
 func (b *Builder) fullDisk(what string) error {
-	room := ""
-	if free, ok := freeSpace(b.dir); ok {
-		room = fmt.Sprintf(": %d MiB are free", free>>20)
-	}
-	return &sluice.Cause{
-		Code:    sluice.CauseDiskFull,
-		Message: fmt.Sprintf("the disk is full: writing %s to %s%s", what, b.dir, room),
-		Hint:    "delete deployments that are no longer needed, or free space on that disk",
-	}
+	return sluice.DiskFull(disk.Sentence(what, b.dir), syscall.ENOSPC)
 }

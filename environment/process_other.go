@@ -26,6 +26,4 @@ func lock(context.Context, string) (*os.File, error) {
 	return nil, sluice.Errorf(sluice.CodeNotBuilt, "environments cannot be made on this system")
 }
 
-func freeSpace(string) (int64, bool) { return 0, false }
-
 func syncAll(string) error { return nil }

@@ -69,12 +69,3 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 		}
 	}
 }
-
-// freeSpace gives the bytes that we may still write below dir.
-func freeSpace(dir string) (int64, bool) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, false
-	}
-	return int64(st.Bavail) * int64(st.Bsize), true
-}
