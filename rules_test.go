@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"smalldisk":                    {},           // a disk to be filled, for tests
 	"home":                         {".", "disk"},
 	"handover":                     {},
-	"cmd/sluice/internal/parent":   {".", "handover", "home"},
+	"cmd/sluice/internal/parent":   {".", "disk", "handover", "home"},
 	"cmd/sluice/internal/args":     {"."},
 	"cmd/sluice/internal/output":   {"."},
 	"cmd/sluice/internal/progress": {"."},

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/parent"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/serve"
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/home"
 )
 
@@ -131,6 +132,7 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 			printWarnings(cmd, dir, settings)
 		},
 	})
+	err = diskFull(dir, err)
 	if notify != nil && err != nil {
 		notify(upNotice{Error: err.Error(), Cause: causeOf(err)})
 	}
@@ -168,9 +170,11 @@ func notifier() func(upNotice) {
 }
 
 func causeOf(err error) *sluice.Cause {
-	var cause *sluice.Cause
-	if errors.As(err, &cause) {
+	if cause, ok := errors.AsType[*sluice.Cause](err); ok {
 		return cause
+	}
+	if e, ok := errors.AsType[*sluice.Error](err); ok {
+		return e.Cause
 	}
 	return nil
 }
@@ -187,7 +191,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	logPath := filepath.Join(dir.Logs(), "parent.log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("opening the parent's log: %w", err)
+		return diskFull(dir, fmt.Errorf("opening the parent's log: %w", err))
 	}
 	defer log.Close()
 	read, write, err := os.Pipe()
@@ -357,8 +361,17 @@ func processCommand(name, short, version string, run func(context.Context, serve
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return run(ctx, serve.Config{Home: dir, Settings: settings, Version: version, Runner: runner,
-				Logger: logger(cmd.ErrOrStderr(), settings).With("process", name)})
+			return diskFull(dir, run(ctx, serve.Config{Home: dir, Settings: settings, Version: version, Runner: runner,
+				Logger: logger(cmd.ErrOrStderr(), settings).With("process", name)}))
 		},
 	}
+}
+
+// diskFull gives err, or the cause when it says that the disk is full and has
+// none yet: of a lock or a socket that could not be made.
+func diskFull(dir home.Dir, err error) error {
+	if disk.IsFull(err) && causeOf(err) == nil {
+		return sluice.DiskFull(disk.Sentence("a lock or a socket", string(dir)), err)
+	}
+	return err
 }

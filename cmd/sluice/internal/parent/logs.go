@@ -24,7 +24,7 @@ const (
 func (p *parent) logFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(p.Home.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
+		return nil, full("the log of the "+name, p.Home.Logs(), fmt.Errorf("opening the log: %w", err))
 	}
 	return f, nil
 }

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/handover"
 	"github.com/sluice-ml/sluice/home"
 )
@@ -52,10 +54,10 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer lock.Close()
 	if err := own(lock); err != nil {
-		return fmt.Errorf("writing the lock of the parent: %w", err)
+		return full("the lock of the parent", c.Home.Run(), fmt.Errorf("writing the lock of the parent: %w", err))
 	}
 
-	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames)+1)}
+	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames)+1), unwritten: make(chan struct{}, 1)}
 	children, err := p.open()
 	if err != nil {
 		return err
@@ -67,6 +69,7 @@ func Run(ctx context.Context, c Config) error {
 		group.Go(func() { child.keep(running) })
 	}
 	group.Go(func() { p.keepLogsShort(running) })
+	group.Go(func() { p.keepState(running) })
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -93,6 +96,9 @@ type parent struct {
 	Config
 	adopted bool       // something ran already when we came
 	failed  chan error // why we cannot go on; room for one from each child and one of our own
+
+	unwritten chan struct{} // one slot: the state could not be written
+	writing   sync.Mutex    // held by the one who writes the state
 
 	mu      sync.Mutex
 	ready   map[string]*handover.Adopted // by name, guarded by mu
@@ -125,21 +131,63 @@ func (p *parent) serving(a *handover.Adopted) {
 	if first {
 		p.started = time.Now()
 	}
-	state := p.state()
 	p.mu.Unlock()
 	if !all {
 		return
 	}
-	if err := state.write(p.Home.State()); err != nil {
+	state, err := p.writeState()
+	if err != nil {
 		p.Logger.Error("writing the state file", "err", err)
 		if first && !p.adopted {
 			// Without it no command finds the server.
-			p.failed <- fmt.Errorf("writing the state file: %w", err)
+			p.failed <- err
 			return
+		}
+		select {
+		case p.unwritten <- struct{}{}:
+		default:
 		}
 	}
 	if first {
 		p.Ready(state)
+	}
+}
+
+// writeState writes what runs now.
+func (p *parent) writeState() (State, error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	p.mu.Lock()
+	state := p.state()
+	p.mu.Unlock()
+	if err := state.write(p.Home.State()); err != nil {
+		return state, full("the state file", p.Home.Run(), fmt.Errorf("writing the state file: %w", err))
+	}
+	return state, nil
+}
+
+// keepState writes the state that could not be written, again and again until
+// it can: a full disk is emptied some day, and nobody tells us.
+func (p *parent) keepState(ctx context.Context) {
+	for {
+		select {
+		case <-p.unwritten:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(stateAgain):
+		case <-ctx.Done():
+			return
+		}
+		if _, err := p.writeState(); err == nil {
+			p.Logger.Info("the state file is written again")
+			continue
+		}
+		select {
+		case p.unwritten <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -152,6 +200,17 @@ func (p *parent) giveUp(err error) {
 	if !p.adopted && p.started.IsZero() {
 		p.failed <- err
 	}
+}
+
+// stateAgain is when a state that could not be written is written again.
+const stateAgain = time.Second
+
+// full gives err, or the cause when it says that the disk is full.
+func full(what, dir string, err error) error {
+	if disk.IsFull(err) {
+		return sluice.DiskFull(disk.Sentence(what, dir), err)
+	}
+	return err
 }
 
 // state must be called with mu held and all children ready, or gives what is

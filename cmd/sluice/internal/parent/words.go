@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // maxWords bounds what is read of a child's log to learn why it ended, in bytes.
@@ -30,7 +32,14 @@ func whyEnded(name string, ended error, log string, from int64) error {
 	if err != nil {
 		return cause
 	}
-	if sentence, hint := lastWords(string(text)); sentence != "" {
+	sentence, hint := lastWords(string(text))
+	if cut := sentence == "" || text[len(text)-1] != '\n'; cut {
+		if room, ok := disk.At(log); ok && room.Bytes == 0 {
+			// It could not even say why, or not to the end.
+			return sluice.DiskFull(disk.Sentence("the log of the "+name, filepath.Dir(log)), ended)
+		}
+	}
+	if sentence != "" {
 		cause.Message = fmt.Sprintf("the %s cannot start: %s", name, sentence)
 		if hint != "" {
 			cause.Hint = hint
