@@ -35,16 +35,23 @@ type installation struct {
 
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
+	dir, err := os.MkdirTemp("", "sluice") // short: sockets live below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return installAt(t, dir, filepath.Join(dir, "h"))
+}
+
+// installAt puts an installation into a folder, and its state, which is not
+// there yet, elsewhere.
+func installAt(t *testing.T, dir, home string) *installation {
+	t.Helper()
 	all, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	home, err := os.MkdirTemp("", "sluice") // short: sockets live below it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(home) })
-	in := &installation{t: t, programs: filepath.Join(home, "bin"), home: filepath.Join(home, "h")}
+	in := &installation{t: t, programs: filepath.Join(dir, "bin"), home: home}
 	// Programs of its own tell its processes from those of other tests.
 	if err := os.CopyFS(in.programs, os.DirFS(all)); err != nil {
 		t.Fatal(err)
@@ -147,16 +154,7 @@ func (in *installation) echo() (uri, key string) {
 	in.t.Helper()
 	dir := filepath.Join(in.home, "echo")
 	in.write(filepath.Join(dir, "endpoint.yml"), "name: echo\nauth_mode: key\n")
-	in.write(filepath.Join(dir, "blue.yml"), `name: blue
-endpoint_name: echo
-code_configuration: {code: ./src, scoring_script: score.py}
-environment:
-  image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest
-  conda_file: {dependencies: [pip]}
-instance_type: Standard_DS1_v2
-instance_count: 1
-request_settings: {max_concurrent_requests_per_instance: 100, request_timeout_ms: 30000}
-`)
+	in.write(filepath.Join(dir, "blue.yml"), deploymentFile("blue"))
 	in.write(filepath.Join(dir, "src", "score.py"), "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, os.getpid()]\n")
 	in.sluice("online-endpoint", "create", "-f", filepath.Join(dir, "endpoint.yml"))
 	in.sluice("online-deployment", "create", "-f", filepath.Join(dir, "blue.yml"), "--all-traffic")
@@ -174,6 +172,20 @@ request_settings: {max_concurrent_requests_per_instance: 100, request_timeout_ms
 	in.t.Cleanup(transport.CloseIdleConnections)
 	in.client = &http.Client{Transport: transport}
 	return uri, key
+}
+
+// deploymentFile is a deployment of the endpoint echo.
+func deploymentFile(name string) string {
+	return "name: " + name + `
+endpoint_name: echo
+code_configuration: {code: ./src, scoring_script: score.py}
+environment:
+  image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest
+  conda_file: {dependencies: [pip]}
+instance_type: Standard_DS1_v2
+instance_count: 1
+request_settings: {max_concurrent_requests_per_instance: 100, request_timeout_ms: 30000}
+`
 }
 
 // post scores a nonce and gives the process that ran it.
