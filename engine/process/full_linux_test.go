@@ -96,7 +96,19 @@ func TestEnsureAndRemoveOnAFullDisk(t *testing.T) {
 // many, and none that runs without being known; with room again it runs by
 // itself.
 func TestACopyIsStartedOnAFullDisk(t *testing.T) {
-	d, s := onSmallDisk(t)
+	t.Run("pages", func(t *testing.T) {
+		d, s := onSmallDisk(t)
+		startWithRoom(t, d, s, d.Fill)
+	})
+	t.Run("names", func(t *testing.T) {
+		d, s := onSmallDisk(t)
+		startWithRoom(t, d, s, d.FillNames)
+	})
+}
+
+// startWithRoom starts copies with room for ever more, until one starts as if
+// there were enough.
+func startWithRoom(t *testing.T, d *smalldisk.Disk, s state, fill func(int64)) {
 	var log heard
 	e, err := Open(s.config(self(t), io.MultiWriter(&log, t.Output())))
 	if err != nil {
@@ -105,12 +117,12 @@ func TestACopyIsStartedOnAFullDisk(t *testing.T) {
 	t.Cleanup(func() { e.Close() })
 	tree := s.tree(t, map[string]string{"weights": strings.Repeat("w", 9000)})
 	for left := int64(0); ; left++ {
-		scarce := fmt.Sprintf("with room for %d pages", left)
+		scarce := fmt.Sprintf("with room for %d", left)
 		w := large(t, fmt.Sprint("w", left), engine.RestartAlways, "print:up", "wait")
 		w.Template.Files = []engine.File{{Digest: tree, Path: "/model"}}
 		ensure(t, e, w, 0)
 		log.forget()
-		d.Fill(left)
+		fill(left)
 		err := e.Ensure(t.Context(), 1, w, 1)
 		if err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%s: %v", scarce, err)
