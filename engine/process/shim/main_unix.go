@@ -86,7 +86,10 @@ func run(dir string) (int, error) {
 	if err != nil {
 		s.state.Ended, s.state.Error = time.Now(), err.Error()
 		s.state.Exit = &engine.Exit{Code: exitCodeOf(err)}
-		return 0, s.saveForSure()
+		if saved := s.save(); saved != nil {
+			return exitBroken, errors.Join(err, saved) // the engine reads it as our last words
+		}
+		return 0, nil
 	}
 	saved := s.save()
 	ready.Close()

@@ -53,7 +53,7 @@ func (m *memoryWatch) look() bool {
 		m.machine.look()
 	case m.s.spec.Group == nil:
 		held := int64(0)
-		for _, pid := range descendants(selfPID()) {
+		for _, pid := range familyOf(selfPID()) {
 			held += memoryOf(pid)
 		}
 		m.peak = max(m.peak, held)

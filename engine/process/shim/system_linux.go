@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -143,7 +144,7 @@ func outerPID(pid int) int {
 	if self == os.Getpid() {
 		return pid
 	}
-	for _, outer := range childrenOf(self) {
+	for _, outer := range familyOf(self) {
 		if innermostPID(outer) == pid {
 			return outer
 		}
@@ -151,14 +152,43 @@ func outerPID(pid int) int {
 	return 0 // it has ended already
 }
 
-func childrenOf(parent int) []int {
-	var children []int
-	for _, pid := range processes() {
-		if s, err := readStat(pid); err == nil && s.parent == parent {
-			children = append(children, pid)
+// familyOf lists all living processes below root, as descendants does, but asks
+// the kernel for the children of each instead of looking at every process of the
+// machine: it is cheap enough to do often. Where the kernel does not say, it is
+// as dear.
+func familyOf(root int) []int {
+	first, err := childrenFile(root)
+	if err != nil {
+		return descendants(root)
+	}
+	all := first
+	for i := 0; i < len(all); i++ {
+		more, err := childrenFile(all[i])
+		if err == nil { // else it has ended
+			all = append(all, more...)
 		}
 	}
-	return children
+	return all
+}
+
+func childrenFile(pid int) ([]int, error) {
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
+	if err != nil || len(tasks) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	var children []int
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue
+		}
+		for _, field := range bytes.Fields(text) {
+			if child, err := strconv.Atoi(string(field)); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children, nil
 }
 
 // innermostPID gives the process ID that a process has in its own namespace.
