@@ -271,6 +271,10 @@ func (p *Pool) Waiting() int {
 
 // Phase says how far the pool has come, and since when. It becomes ready when
 // all workers are, and is ready from then on while any of them is.
+//
+// It is what was heard of the workers: one may be in its init() a moment before
+// that is known. Only of readiness is it never behind: a worker is known to be
+// ready before it is given anything.
 func (p *Pool) Phase() (Phase, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -188,11 +188,16 @@ def run(data):
     hold("run")
     return data
 `)
-	r.file("import.held")
-	r.get("/").wants(t, 503, "Not ready: import")
+	// The worker is a little ahead of what is heard of it.
+	says := func(phase string) {
+		t.Helper()
+		r.file(phase + ".held")
+		r.eventually("the server is in "+phase, func() bool { return r.get("/").Body == "Not ready: "+phase })
+		r.get("/").wants(t, 503, "Not ready: "+phase)
+	}
+	says("import")
 	r.touch("import.go")
-	r.file("init.held")
-	r.get("/").wants(t, 503, "Not ready: init")
+	says("init")
 	live := r.get("/v2/health/live")
 	if live.Status != 200 || !strings.HasPrefix(live.Body, `{"live":true,"phase":"init","seconds":`) {
 		t.Errorf("live during init: %d %s", live.Status, live.Body)
@@ -207,13 +212,53 @@ def run(data):
 	r.touch("init.go")
 	r.file("run.held")
 	// The only worker is stuck inside run() until run.go is there.
-	r.eventually("the server is ready meanwhile", func() bool { return r.get("/").Status == 200 })
 	r.get("/").wants(t, 200, "Healthy")
 	if ready := r.get("/v2/health/ready"); ready.Status != 200 {
 		t.Errorf("ready during run: %d", ready.Status)
 	}
 	r.touch("run.go")
 	(<-early).wants(t, 200, `"early"`)
+}
+
+// Whoever is inside run() finds the server ready, in the very first call and
+// in the first one after a crash too.
+func TestReadyBeforeTheFirstRun(t *testing.T) {
+	r := launch(t, gate+`
+import os, socket
+def init():
+    hold("init")
+def run(data):
+    if data == "crash":
+        os.kill(os.getpid(), 9)
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(os.path.join(_here, "http.sock"))
+    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    answer = b""
+    while True:
+        more = s.recv(4096)
+        if not more:
+            return answer.split(b"\r\n")[0].decode()
+        answer += more
+`)
+	r.file("init.held")
+	for _, crash := range []bool{false, true, true} {
+		answers := make(chan answer, 2)
+		ask := func(data string) { a, _ := r.tryScore(data); answers <- a }
+		if crash {
+			if a := r.score("crash"); a.Status < 500 {
+				t.Fatalf("a crash gives %d %s", a.Status, a.Body)
+			}
+		}
+		go ask("one")
+		go ask("two")
+		if !crash {
+			r.eventually("both wait", func() bool { return r.server.pool.Waiting() == 2 })
+			r.touch("init.go")
+		}
+		for range 2 {
+			(<-answers).wants(t, 200, `"HTTP/1.0 200 OK"`)
+		}
+	}
 }
 
 func TestManyClients(t *testing.T) {
