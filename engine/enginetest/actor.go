@@ -21,6 +21,7 @@ import (
 //
 //	print:TEXT     prints a line
 //	lines:N        prints N numbered lines of some length
+//	paced:N        prints N numbered lines, 2000 a second
 //	env:NAME       prints the variable
 //	mode:PATH      prints the file's permissions
 //	cat:PATH       prints the file
@@ -178,6 +179,24 @@ func speak(w io.Writer, verb, value string) {
 		fmt.Fprintln(w, value)
 	case "lines":
 		for i := range number(value) {
+			fmt.Fprintln(w, line(i))
+		}
+	case "paced":
+		pace(w, number(value))
+	}
+}
+
+// paceRate is how many lines a second a chatty workload prints.
+const paceRate = 2000
+
+// pace prints n numbered lines at the rate, each in a write of its own. When it
+// is held up it catches up.
+func pace(w io.Writer, n int) {
+	tick := time.NewTicker(actorEvery)
+	defer tick.Stop()
+	began := time.Now()
+	for i := 0; i < n; <-tick.C {
+		for due := int(time.Since(began).Seconds() * paceRate); i < min(due, n); i++ {
 			fmt.Fprintln(w, line(i))
 		}
 	}

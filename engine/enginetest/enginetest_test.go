@@ -20,6 +20,44 @@ func TestEngineInMemoryPassesTheSuite(t *testing.T) {
 	})
 }
 
+// What does not run goes first, however old it is, and then the youngest.
+func TestDrainingOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New()
+		w := engine.Workload{ID: "w", Template: engine.Template{Restart: engine.RestartAlways, DrainDelay: time.Minute}}
+		for n := 1; n <= 4; n++ {
+			if err := e.Ensure(t.Context(), 1, w, n); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Second) // so that their ages differ
+		}
+		for _, id := range []string{"w-2", "w-3", "w-4"} {
+			e.Running(id)
+		}
+		for n, want := range []string{"w-1", "w-4", "w-3", "w-2"} {
+			if err := e.Ensure(t.Context(), 1, w, 3-n); err != nil {
+				t.Fatal(err)
+			}
+			all, err := e.Instances(t.Context(), engine.Selector{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := 0
+			for _, i := range all {
+				if i.Asked {
+					asked++
+				}
+				if i.ID == want && !i.Asked {
+					t.Errorf("with %d copies wanted %s is not asked to end", 3-n, want)
+				}
+			}
+			if asked != n+1 {
+				t.Errorf("with %d copies wanted %d are asked to end", 3-n, asked)
+			}
+		}
+	})
+}
+
 // A caller's test plays with copies by hand, in a bubble.
 func TestEngineIsScripted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,8 +3,10 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,6 +18,7 @@ var (
 	needsState  = func(h Harness) string { return lack(h.Close == nil, "state that outlives an engine value") }
 	needsPIDs   = func(h Harness) string { return lack(h.Alive == nil, "processes on this machine") }
 	needsFiles  = func(h Harness) string { return lack(h.Tree == nil, "files") }
+	needsStuck  = func(h Harness) string { return lack(h.Stuck == nil, "files that can be made to come late") }
 	needsCaller = func(h Harness) string { return lack(h.KillCaller == nil, "state that outlives its process") }
 )
 
@@ -34,11 +37,13 @@ var promises = []promise{
 	{"Ensure refuses another template", nil, refusesChange},
 	{"Ensure scales", nil, scales},
 	{"the youngest goes first", nil, youngestFirst},
+	{"what does not run goes before the youngest", needsStuck, notRunningFirst},
 	{"a stale epoch is refused", nil, refusesStale},
 	{"Remove is idempotent", nil, removeTwice},
 	{"Remove and Ensure again", nil, ensureAfterRemove},
 	{"Remove at once after Ensure", nil, removeMidStart},
 	{"a cancelled Ensure harms nothing", nil, cancelledEnsure},
+	{"a start that is cancelled midway harms nothing", nil, cancelledMidway},
 	{"exit codes are true", nil, exitCodes},
 	{"signals are true", nil, signals},
 	{"the termination message is kept and bounded", nil, terminationMessages},
@@ -54,6 +59,7 @@ var promises = []promise{
 	{"logs are followed", nil, followsLogs},
 	{"a followed log ends with its context", nil, followCancelled},
 	{"many lines are kept in order", nil, manyLines},
+	{"2000 lines a second are kept and hold nobody up", nil, chatty},
 	{"unknown instances are not found", nil, unknownInstance},
 	{"odd labels and IDs", nil, oddLabels},
 	{"selectors select", nil, selects},
@@ -156,6 +162,53 @@ func youngestFirst(s *stage) {
 	}
 }
 
+// notRunningFirst has the oldest of four copies never run.
+func notRunningFirst(s *stage) {
+	w := s.workload("w", engine.RestartAlways, "wait")
+	w.Template.Files = []engine.File{{Digest: s.h.Stuck(s.T, map[string]string{"a": "b"}), Path: "/a"}}
+	s.ensure(w, 1)
+	stuck := s.list("w")[0].ID
+	old := s.next(w, 2)
+	middle := s.next(w, 3)
+	young := s.next(w, 4)
+	for n, first := range []string{stuck, young, middle} {
+		s.ensure(w, 3-n)
+		s.until("w", "copy "+first+" to be ended alone", func(list []engine.Instance) bool {
+			asked := 0
+			for _, i := range list {
+				if i.Asked {
+					asked++
+				}
+			}
+			if asked > n+1 {
+				s.Fatalf("%d copies are to end, want %d: %+v", asked, n+1, list)
+			}
+			return asked == n+1 && slices.ContainsFunc(list, func(i engine.Instance) bool { return i.ID == first && i.Asked })
+		})
+	}
+	if left := s.running("w", 1)[0].ID; left != old {
+		s.Errorf("%s is left, want %s", left, old)
+	}
+}
+
+// next wants one copy more and gives the one that runs then and did not
+// before.
+func (s *stage) next(w engine.Workload, replicas int) string {
+	s.Helper()
+	before := ids(s.list(w.ID))
+	s.ensure(w, replicas)
+	found := ""
+	s.until(w.ID, "another running copy", func(list []engine.Instance) bool {
+		for _, i := range list {
+			if !before[i.ID] && i.Phase == engine.Running {
+				found = i.ID
+			}
+		}
+		return found != ""
+	})
+	return found
+}
+
 func refusesStale(s *stage) {
 	w := s.workload("w", engine.RestartAlways, "wait")
 	if err := s.Ensure(s.Context(), 5, w, 1); err != nil {
@@ -217,4 +270,34 @@ func cancelledEnsure(s *stage) {
 	}
 	s.ensure(w, 1)
 	s.running("w", 1)
+}
+
+// cancelledMidway gives up on Ensure and on Remove after ever longer times,
+// while they are under way: each is then done or not, and never half.
+func cancelledMidway(s *stage) {
+	w := s.workload("w", engine.RestartAlways, "wait")
+	try := func(after time.Duration, call func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(s.Context(), after)
+		defer cancel()
+		if err := call(ctx); err != nil && ctx.Err() == nil {
+			s.Errorf("given up after %s: %v", after, err)
+		}
+	}
+	for n := range 12 {
+		after := time.Duration(n) * 400 * time.Microsecond
+		try(after, func(ctx context.Context) error { return s.Ensure(ctx, 1, w, 2) })
+		wanted := slices.DeleteFunc(living(s.list("w")), func(i engine.Instance) bool { return i.Asked })
+		if len(wanted) > 2 {
+			s.Fatalf("given up after %s, Ensure left %d copies, want at most 2", after, len(wanted))
+		}
+		s.ensure(w, 2)
+		if n%3 == 0 {
+			s.running("w", 2)
+		}
+		try(after, func(ctx context.Context) error { return s.Remove(ctx, 1, "w") })
+		s.remove("w")
+	}
+	s.running("w", 0)
+	s.ensure(w, 2)
+	s.running("w", 2)
 }

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,60 @@ func manyLines(s *stage) {
 	}
 }
 
+// chatty has a copy print 2000 lines a second while its log is followed and
+// other work goes on beside it.
+func chatty(s *stage) {
+	const n = 3 * paceRate
+	s.ensure(s.workload("chatty", engine.RestartNever, fmt.Sprintf("paced:%d", n)), 1)
+	i := s.list("chatty")[0]
+	lines := make(chan error, 1)
+	r, err := s.Logs(s.Context(), i.ID, engine.LogOptions{Follow: true})
+	if err != nil {
+		s.Fatalf("Logs: %v", err)
+	}
+	defer r.Close()
+	go func() { lines <- checkLines(r, n) }()
+	quiet := s.workload("quiet", engine.RestartAlways, "wait")
+	for calls := 0; len(ended(s.list("chatty"))) == 0; calls++ {
+		began := time.Now()
+		s.ensure(quiet, calls%2)
+		s.list("quiet")
+		s.log(i.ID, 10)
+		if took := time.Since(began); took > heldUp {
+			s.Errorf("beside a copy that prints, three calls took %s", took)
+		}
+	}
+	if err := <-lines; err != nil {
+		s.Errorf("followed: %v", err)
+	}
+	over := s.over("chatty", 1)[0]
+	if err := checkLines(strings.NewReader(s.log(i.ID, 0)), n); err != nil {
+		s.Errorf("afterwards: %v", err)
+	}
+	// It was not held up by what reads it.
+	if took := over.Ended.Sub(over.Started); took > 3*n/paceRate*time.Second {
+		s.Errorf("printing %d lines took %s", n, took)
+	}
+}
+
+// heldUp is when a few calls took longer than any machine is slow.
+const heldUp = 3 * time.Second
+
+// checkLines reads n numbered lines, in order.
+func checkLines(r io.Reader, n int) error {
+	scanner := bufio.NewScanner(r)
+	count := 0
+	for ; scanner.Scan(); count++ {
+		if scanner.Text() != line(count) {
+			return fmt.Errorf("line %d is %q", count, scanner.Text())
+		}
+	}
+	if count != n && scanner.Err() == nil {
+		return fmt.Errorf("there are %d lines, want %d", count, n)
+	}
+	return scanner.Err()
+}
+
 func unknownInstance(s *stage) {
 	for _, id := range []string{"nobody", "", ".", "..", "../nobody", "a/b", ".engine", strings.Repeat("x", 5000)} {
 		if _, err := s.Logs(s.Context(), id, engine.LogOptions{}); !errors.Is(err, engine.ErrNotFound) {
@@ -93,7 +148,7 @@ func unknownInstance(s *stage) {
 }
 
 func oddLabels(s *stage) {
-	for n, odd := range []string{"../../etc/passwd", "a b\tc\nd", "ünï—©ode 🙂", "$(reboot) `x` \"'\\", strings.Repeat("l", 1000), "${run}"} {
+	for n, odd := range []string{"../../etc/passwd", "/", "a/b//c/", `a\b`, "sluice.example/name=x,y", ".", " ", "a b\tc\nd", "ünï—©ode 🙂", "$(reboot) `x` \"'\\", strings.Repeat("l", 1000), "${run}"} {
 		w := s.workload(odd, engine.RestartNever, "exit:0")
 		w.Tenant = odd
 		w.Labels = map[string]string{"odd": odd, odd: "x", "": odd}
@@ -101,6 +156,15 @@ func oddLabels(s *stage) {
 		i := s.over(odd, 1)[0]
 		if diff := cmp.Diff(w.Labels, i.Labels); diff != "" || i.Workload != odd {
 			s.Errorf("case %d: workload %q, labels (-want +got):\n%s", n, i.Workload, diff)
+		}
+		for k, v := range w.Labels {
+			found, err := s.Instances(s.Context(), engine.Selector{Labels: map[string]string{k: v}})
+			if err != nil || !ids(found)[i.ID] {
+				s.Errorf("case %d: selecting by %.40q=%.40q finds %d instances, %v", n, k, v, len(found), err)
+			}
+			if found, err = s.Instances(s.Context(), engine.Selector{Labels: map[string]string{k: v + "x"}}); err != nil || len(found) > 0 {
+				s.Errorf("case %d: selecting by %.40q and another value finds %d instances, %v", n, k, len(found), err)
+			}
 		}
 	}
 }

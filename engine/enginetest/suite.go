@@ -40,6 +40,10 @@ type Harness struct {
 	Actor []string
 	// Tree stores files and gives the digest by which the engine finds them.
 	Tree func(t *testing.T, files map[string]string) string
+	// Stuck is Tree for files whose first placing waits until it is given up:
+	// the copy that wants them first never runs, later ones do. Nil where
+	// nobody can have placing wait.
+	Stuck func(t *testing.T, files map[string]string) string
 	// Alive reports whether a process of this machine lives. Nil where
 	// instances are not processes of this machine.
 	Alive func(pid int) bool

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func suite(t *testing.T, isolation Isolation) {
 			Close:      func(t *testing.T, e engine.Engine) { e.(*Engine).Close() },
 			Actor:      actor(t),
 			Tree:       s.tree,
+			Stuck:      s.stuckTree,
 			Alive:      alive,
 			Below:      processesBelow,
 			Touch:      s.touch,
@@ -74,11 +76,12 @@ func suite(t *testing.T, isolation Isolation) {
 type state struct {
 	dir, trees string
 	isolation  Isolation
+	stuck      *sync.Map // digests whose next placing waits until it is given up
 }
 
 func newState(t *testing.T) state {
 	t.Helper()
-	s := state{dir: t.TempDir(), trees: t.TempDir()}
+	s := state{dir: t.TempDir(), trees: t.TempDir(), stuck: &sync.Map{}}
 	t.Cleanup(func() { // engines that were closed at once have not cleaned up
 		records, _ := filepath.Glob(filepath.Join(s.dir, "*", copyFile))
 		for _, path := range records {
@@ -150,8 +153,21 @@ func (s state) tree(t *testing.T, files map[string]string) string {
 	return name
 }
 
+func (s state) stuckTree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	digest := s.tree(t, files)
+	s.stuck.Store(digest, true)
+	return digest
+}
+
 // materialize is a small artifact store.
-func (s state) materialize(_ context.Context, digest, dir string) error {
+func (s state) materialize(ctx context.Context, digest, dir string) error {
+	if s.stuck != nil {
+		if _, stuck := s.stuck.LoadAndDelete(digest); stuck {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
 	text, err := os.ReadFile(filepath.Join(s.trees, filepath.Base(digest)))
 	if err != nil {
 		return err
