@@ -88,7 +88,7 @@ func TestHostileBytes(t *testing.T) {
 
 func TestSlowHead(t *testing.T) {
 	i := start(t, "i1", echo)
-	r := newRig(t, Config{HeaderTime: 50 * time.Millisecond}, iris(1, i))
+	r := newRig(t, Config{HeaderTime: time.Second}, iris(1, i)) // the handshake is in it
 	conn, in := r.raw()
 	fmt.Fprint(conn, "POST /endpoints/iris/score HTTP/1.1\r\nHost:")
 	if _, err := io.ReadAll(in); err != nil { // ends when the gateway closes
