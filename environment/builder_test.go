@@ -19,7 +19,7 @@ import (
 
 func contextOf() context.Context { return context.Background() }
 
-func open(t *testing.T, c Config) *Builder {
+func open(t testing.TB, c Config) *Builder {
 	t.Helper()
 	if c.Dir == "" {
 		c.Dir = t.TempDir()
@@ -42,7 +42,7 @@ var askedOnce struct {
 	known map[string]Interpreter
 }
 
-func knowPythons(t *testing.T, b *Builder) {
+func knowPythons(t testing.TB, b *Builder) {
 	t.Helper()
 	askedOnce.Lock()
 	defer askedOnce.Unlock()

@@ -26,6 +26,8 @@ type wheel struct {
 	requires      []string
 	python        string // Requires-Python
 	code          string // of its one module
+	script        string // the name of a program that calls its main()
+	pth           string // text of a .pth file beside it
 }
 
 func (w wheel) file() string {
@@ -52,6 +54,12 @@ func (w wheel) bytes(t testing.TB) []byte {
 		{module + ".py", "__version__ = '" + w.version + "'\n" + w.code},
 		{info + "METADATA", meta},
 		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: " + tag + "\n"},
+	}
+	if w.script != "" {
+		files = append(files, [2]string{info + "entry_points.txt", "[console_scripts]\n" + w.script + " = " + module + ":main\n"})
+	}
+	if w.pth != "" {
+		files = append(files, [2]string{module + ".pth", w.pth})
 	}
 	record := ""
 	var out bytes.Buffer
@@ -92,7 +100,7 @@ type index struct {
 	held chan string   // names of files that wait
 }
 
-func newIndex(t *testing.T, wheels ...wheel) *index {
+func newIndex(t testing.TB, wheels ...wheel) *index {
 	t.Helper()
 	x := &index{files: map[string][]byte{}, held: make(chan string, 100)}
 	for _, w := range wheels {

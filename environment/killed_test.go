@@ -78,11 +78,10 @@ func killed(t *testing.T, tool, at string) {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	envs, err := filepath.Glob(filepath.Join(dir, "envs", "*", marker))
-	if err != nil || len(envs) != 0 {
-		t.Fatalf("taken for whole: %v, %v", envs, err)
+	if envs, err := filepath.Glob(filepath.Join(dir, "envs", "*")); err != nil || len(envs) != 0 {
+		t.Fatalf("half of one stands where whole ones do: %v, %v", envs, err)
 	}
-	half, err := filepath.Glob(filepath.Join(dir, "envs", "*"))
+	half, err := filepath.Glob(filepath.Join(dir, "tmp", "*", "env"))
 	if err != nil || (len(half) > 0) != (at == "building") {
 		t.Fatalf("killed while %s, with %v, %v", at, half, err)
 	}
@@ -98,4 +97,5 @@ func killed(t *testing.T, tool, at string) {
 	if got := python(t, env, "import below; print(below.__version__)"); got != "1.1" {
 		t.Errorf("got %s", got)
 	}
+	leftNothing(t, dir)
 }

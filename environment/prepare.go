@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,10 +194,10 @@ func (r *request) job(key string, held *os.File) (j *job, done func(), err error
 	if err != nil {
 		return nil, nil, fmt.Errorf("writing the log: %w", err)
 	}
-	work, err := os.MkdirTemp(filepath.Join(r.b.dir, "tmp"), "job-")
+	work, err := r.b.workFolder(key)
 	if err != nil {
 		file.Close()
-		return nil, nil, fmt.Errorf("making a working folder: %w", err)
+		return nil, nil, err
 	}
 	j = &job{builder: r.b, python: r.python, all: r.installed, settings: r.settings, held: held, work: work, progress: r.progress,
 		log: &runLog{file: file, settings: r.settings}}
@@ -208,6 +206,26 @@ func (r *request) job(key string, held *os.File) (j *job, done func(), err error
 		file.Close()
 		os.RemoveAll(work) // swept later if it cannot be now
 	}, nil
+}
+
+// workFolder makes the working folder of whoever holds the key's lock file.
+// What others left, who were killed, is in nobody's use and removed.
+func (b *Builder) workFolder(key string) (string, error) {
+	start := "job-" + key[:16] + "-"
+	left, err := filepath.Glob(filepath.Join(b.dir, "tmp", start+"*"))
+	if err != nil {
+		return "", fmt.Errorf("making a working folder: %w", err)
+	}
+	for _, l := range left {
+		if err := os.RemoveAll(l); err != nil {
+			return "", fmt.Errorf("clearing a working folder: %w", err)
+		}
+	}
+	work, err := os.MkdirTemp(filepath.Join(b.dir, "tmp"), start)
+	if err != nil {
+		return "", fmt.Errorf("making a working folder: %w", err)
+	}
+	return work, nil
 }
 
 // resolve finds the lock of a plan and keeps it.
@@ -253,69 +271,4 @@ func (b *Builder) keep(key string, known resolution) error {
 		return fmt.Errorf("keeping the resolution: %w", err)
 	}
 	return nil
-}
-
-// marker is the file that makes an environment whole.
-const marker = ".complete"
-
-// whole reports whether the environment is complete and its interpreter is
-// still there. It starts no process.
-func (b *Builder) whole(dir string) bool {
-	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
-		return false
-	}
-	_, err := os.Stat(envPython(dir)) // follows the link to the interpreter
-	return err == nil
-}
-
-// build makes the environment at its own place.
-func (r *request) build(ctx context.Context, env Env, held *os.File) (err error) {
-	started := time.Now()
-	j, done, err := r.job(env.LockHash, held)
-	if err != nil {
-		return err
-	}
-	defer done()
-	packages, err := parseLock(env.Lock)
-	if err != nil {
-		return err
-	}
-	// What is there is the half of a build that was killed, or its Python is
-	// gone.
-	if err := removeEnv(env.Dir); err != nil {
-		return fmt.Errorf("clearing %s: %w", env.Dir, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = removeEnv(env.Dir) // without its marker it counts for nothing
-		}
-	}()
-	r.progress(sluice.StepDownloading, fmt.Sprintf("%d packages", len(packages)))
-	lockFile := filepath.Join(r.b.dir, "locks", env.LockHash+".txt")
-	if err := r.b.backend.install(ctx, j, env.Dir, packages, lockFile, r.plan.Options); err != nil {
-		return r.explain(ctx, j, env.LockHash, err)
-	}
-	if err := j.compile(ctx, env.Dir); err != nil {
-		return r.explain(ctx, j, env.LockHash, err)
-	}
-	os.RemoveAll(r.b.wheelsDir(env.LockHash)) // swept later if it cannot be now
-	r.progress(sluice.StepBuilding, "finishing")
-	if err := syncAll(env.Dir); err != nil {
-		return err
-	}
-	text := fmt.Sprintf("%s %s\n", r.b.backend.name(), r.python.describe())
-	if err := writeAtomic(filepath.Join(env.Dir, marker), []byte(text), 0o600); err != nil {
-		return fmt.Errorf("finishing the environment: %w", err)
-	}
-	r.b.logger.Info("environment built", "lock", env.LockHash, "packages", len(packages), "tool", r.b.backend.name(), "seconds", time.Since(started).Seconds())
-	return nil
-}
-
-// removeEnv removes an environment, its marker first, so that no half of one
-// is ever whole.
-func removeEnv(dir string) error {
-	if err := os.Remove(filepath.Join(dir, marker)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(dir)
 }

@@ -69,3 +69,13 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 		}
 	}
 }
+
+// syncDir brings the names in a folder to the disk.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

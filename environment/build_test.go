@@ -1,0 +1,105 @@
+package environment
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestRelocated checks that an environment works where it stands, and that
+// nothing in it names the place where it was built.
+func TestRelocated(t *testing.T) {
+	forTools(t, func(t *testing.T, tool string) {
+		x := newIndex(t, wheel{name: "below", version: "1.1", script: "hello", code: "def main():\n    import sys\n    print('hello from', sys.prefix)\n"})
+		// In the middle one, only the final place is too long for a first line.
+		middle, err := os.MkdirTemp("", strings.Repeat("m", 60-len(os.TempDir())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(middle) })
+		for name, dir := range map[string]string{"short": t.TempDir(), "middle": middle, "long": filepath.Join(t.TempDir(), strings.Repeat("long", 40))} {
+			b := open(t, Config{Dir: dir, UV: tool, Environ: x.environ(t)})
+			env, err := b.Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(filepath.Join(env.Dir, "bin", "hello")).CombinedOutput()
+			if err != nil || strings.TrimSpace(string(out)) != "hello from "+env.Dir {
+				t.Errorf("%s: the program says %s, %v", name, out, err)
+			}
+			aside := []byte(filepath.Join(b.dir, "tmp"))
+			everyFile(t, env.Dir, func(path string, content []byte) {
+				if bytes.Contains(content, aside) {
+					t.Errorf("%s names the place where it was built", path)
+				}
+			})
+		}
+	})
+}
+
+// TestOthersCanRead builds under the strictest umask and under none, the
+// second time from a cache: everybody may read the environment, nobody but its
+// owner may write to it.
+func TestOthersCanRead(t *testing.T) {
+	forTools(t, func(t *testing.T, tool string) {
+		x := newIndex(t, wheel{name: "below", version: "1.1", script: "hello", code: "def main(): pass\n"})
+		environ := x.environ(t)
+		for _, mask := range []int{0o077, 0, 0o027} {
+			before := syscall.Umask(mask)
+			env, err := open(t, Config{Dir: t.TempDir(), UV: tool, Environ: environ}).Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+			syscall.Umask(before)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = filepath.WalkDir(env.Dir, func(path string, e fs.DirEntry, err error) error {
+				if err != nil || e.Type()&fs.ModeSymlink != 0 {
+					return err
+				}
+				info, err := e.Info()
+				if err != nil {
+					return err
+				}
+				want := fs.FileMode(0o444)
+				if e.IsDir() || info.Mode()&0o100 != 0 {
+					want = 0o555
+				}
+				if mode := info.Mode().Perm(); mode&0o077 != want&0o077 {
+					t.Errorf("umask %03o: %s has mode %03o", mask, path, mode)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			if info, err := os.Stat(filepath.Dir(env.Dir)); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("the folder of environments: %v, %v", info.Mode(), err)
+			}
+		}
+	})
+}
+
+// TestNothingRuns prepares an environment whose package comes with a .pth
+// file, which is code that every start of its Python runs: making the
+// environment is not one of them.
+func TestNothingRuns(t *testing.T) {
+	forTools(t, func(t *testing.T, tool string) {
+		ran := filepath.Join(t.TempDir(), "ran")
+		x := newIndex(t, wheel{name: "below", version: "1.1", pth: "import os; os.close(os.open('" + ran + "', os.O_CREAT))\n"})
+		env, err := open(t, Config{UV: tool, Environ: x.environ(t)}).Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(ran); err == nil {
+			t.Error("making the environment ran code of its package")
+		}
+		python(t, env, "import below")
+		if _, err := os.Stat(ran); err != nil {
+			t.Errorf("the package's code does not run at all: %v", err)
+		}
+	})
+}
