@@ -176,44 +176,6 @@ func ask(ctx context.Context, path string, ran func()) (Interpreter, error) {
 	return i, nil
 }
 
-var pythonName = regexp.MustCompile(`^python(3(\.\d+)?)?(\.exe)?$`)
-
-// findPythons gives the programs that may be Pythons: those on PATH, and those
-// that pyenv, uv, conda and the system keep.
-func findPythons(env func(string) string) func() []string {
-	return func() []string {
-		home := env("HOME")
-		dirs := filepath.SplitList(env("PATH"))
-		dirs = append(dirs, "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
-		for _, pattern := range []string{
-			filepath.Join(firstOf(env("PYENV_ROOT"), filepath.Join(home, ".pyenv")), "versions", "*", "bin"),
-			filepath.Join(firstOf(env("UV_PYTHON_INSTALL_DIR"), filepath.Join(firstOf(env("XDG_DATA_HOME"), filepath.Join(home, ".local", "share")), "uv", "python")), "*", "bin"),
-			filepath.Join(home, "*conda3", "bin"), filepath.Join(home, "*conda3", "envs", "*", "bin"),
-			filepath.Join(home, "mini*3", "bin"), filepath.Join(home, "mini*3", "envs", "*", "bin"),
-			"/opt/*conda*/bin", "/opt/*conda*/envs/*/bin", "/opt/mini*3/bin", "/opt/mini*3/envs/*/bin", "/opt/python/*/bin",
-		} {
-			found, _ := filepath.Glob(pattern) // the patterns are well formed
-			dirs = append(dirs, found...)
-		}
-		var all []string
-		for _, dir := range dirs {
-			if filepath.Base(dir) == "shims" { // of pyenv: scripts, whose programs are found above
-				continue
-			}
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				continue
-			}
-			for _, e := range entries {
-				if pythonName.MatchString(e.Name()) {
-					all = append(all, filepath.Join(dir, e.Name()))
-				}
-			}
-		}
-		return all
-	}
-}
-
 // choose picks the interpreter for a pin from those installed, and says what
 // is worth saying about it. It decides only.
 func choose(pin Pin, installed []Interpreter) (Interpreter, []string, error) {
