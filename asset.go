@@ -2,7 +2,9 @@ package sluice
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -72,6 +74,52 @@ type Environment struct {
 // Key implements Resource.
 func (e *Environment) Key() Key {
 	return Key{Workspace: e.Workspace, Kind: KindEnvironment, Name: e.Name, Version: e.Version}
+}
+
+// Tags by which an environment says how it is to be made: Azure's schema has no
+// property for it.
+const (
+	// TagPlatformPackages says what becomes of the packages of Azure's own
+	// platform: "install" installs them, "leave_out" is the default.
+	TagPlatformPackages = "sluice.platform_packages"
+	// TagSourceBuilds says whether packages without a wheel are built from
+	// source: "allow", or the default "refuse".
+	TagSourceBuilds = "sluice.source_builds"
+
+	switchTags = "sluice." // what all of them start with
+)
+
+// Switches is what an environment's tags say of how it is made.
+type Switches struct {
+	PlatformPackages bool // the platform's own packages are installed
+	SourceBuilds     bool // packages without a wheel are built from source
+}
+
+// Switches reads the environment's tags. A slip is an error: unseen, it would
+// mean the default.
+func (e *Environment) Switches() (Switches, error) {
+	var s Switches
+	known := []string{TagPlatformPackages, TagSourceBuilds}
+	for _, tag := range slices.Sorted(maps.Keys(e.Tags)) {
+		value := strings.ToLower(e.Tags[tag])
+		var on, off string
+		switch tag {
+		case TagPlatformPackages:
+			on, off, s.PlatformPackages = "install", "leave_out", value == "install"
+		case TagSourceBuilds:
+			on, off, s.SourceBuilds = "allow", "refuse", value == "allow"
+		default:
+			if strings.HasPrefix(strings.ToLower(tag), switchTags) {
+				return s, Errorf(CodeInvalid, "the tag %.80q is none that an environment is made by", tag).
+					WithHint("these are known: %s", strings.Join(known, ", "))
+			}
+			continue
+		}
+		if value != on && value != off {
+			return s, Errorf(CodeInvalid, "the tag %s is %.80q: it must be %s or %s", tag, e.Tags[tag], on, off)
+		}
+	}
+	return s, nil
 }
 
 // BuildContext is a folder with a Dockerfile.
