@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -62,6 +63,16 @@ func (j *job) write(name string, lines ...[]string) (string, error) {
 		return "", fmt.Errorf("writing %s: %w", name, err)
 	}
 	return path, nil
+}
+
+// constrained gives a plan's options for resolving it, its constraints as a
+// file that they name.
+func (j *job) constrained(plan Plan) ([]string, error) {
+	if len(plan.Constraints) == 0 {
+		return plan.Options, nil
+	}
+	path, err := j.write("constraints.txt", plan.Constraints)
+	return append(slices.Clip(plan.Options), "-c "+path), err
 }
 
 // envPython gives the interpreter of an environment.

@@ -167,7 +167,11 @@ func conflictSentence(parts []string) string {
 // resolvePackages resolves the plan, a second time when the first came to a
 // numpy that one of the packages cannot work with.
 func (r *request) resolvePackages(ctx context.Context, j *job) ([]lockedPackage, []string, error) {
-	packages, err := r.b.backend.resolve(ctx, j, r.plan.Requirements, r.plan.Options)
+	options, err := j.constrained(r.plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	packages, err := r.b.backend.resolve(ctx, j, r.plan.Requirements, options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,7 +180,7 @@ func (r *request) resolvePackages(ctx context.Context, j *job) ([]lockedPackage,
 		return packages, nil, nil
 	}
 	r.progress(sluice.StepResolving, "numpy<2")
-	packages, err = r.b.backend.resolve(ctx, j, append(slices.Clip(r.plan.Requirements), "numpy<2"), r.plan.Options)
+	packages, err = r.b.backend.resolve(ctx, j, append(slices.Clip(r.plan.Requirements), "numpy<2"), options)
 	return packages, []string{numpyNotice(because)}, err
 }
 

@@ -40,6 +40,11 @@ func renderLock(python Version, platform string, packages []lockedPackage) strin
 	return b.String()
 }
 
+// lockedFor reports whether a lock was made for an interpreter.
+func lockedFor(lock string, i Interpreter) bool {
+	return strings.HasPrefix(lock, renderLock(i.Version, i.Platform, nil))
+}
+
 var (
 	lockLine = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:==([^\s;\\]+)|\s*@\s*([^\s;\\]+))`)
 	lockHash = regexp.MustCompile(`--hash=(sha256:[0-9a-f]{64})`)

@@ -51,8 +51,17 @@ func (b *Builder) Prepare(ctx context.Context, spec Spec, progress func(Progress
 	if err != nil {
 		return Env{}, err
 	}
+	lock := spec.Lock
+	if lock != "" {
+		if i := slices.IndexFunc(installed, func(i Interpreter) bool { return lockedFor(lock, i) }); i >= 0 {
+			python = installed[i]
+		} else {
+			lock = ""
+			more = append(more, "the Python that the packages were locked for is not installed any more: they are resolved again")
+		}
+	}
 	r := &request{
-		b: b, plan: plan, python: python, installed: installed, settings: readSettings(b.environ).with(plan.Options),
+		b: b, plan: plan, lock: lock, python: python, installed: installed, settings: readSettings(b.environ).with(plan.Options),
 		notices: append(notices, more...), substitute: len(more) > 0,
 		progress: func(step, detail string) {
 			if progress != nil {
@@ -71,6 +80,7 @@ func (b *Builder) Prepare(ctx context.Context, spec Spec, progress func(Progress
 type request struct {
 	b          *Builder
 	plan       Plan
+	lock       string // to keep to; "" for none
 	python     Interpreter
 	installed  []Interpreter
 	settings   settings
@@ -81,10 +91,10 @@ type request struct {
 
 func (r *request) prepare(ctx context.Context) (Env, error) {
 	key := r.key()
-	known, ok := r.b.resolved(key)
+	known, ok := r.known(key)
 	if !ok {
 		err := r.b.exclusively(ctx, key, func(held *os.File) error {
-			if known, ok = r.b.resolved(key); ok {
+			if known, ok = r.known(key); ok {
 				return nil
 			}
 			var err error
@@ -116,7 +126,7 @@ func (r *request) key() string {
 	slices.Sort(requirements)
 	text, err := json.Marshal(map[string]any{
 		"builder": builderVersion, "python": r.python.Version, "interpreter": r.python.Path, "platform": r.python.Platform,
-		"requirements": requirements, "options": r.plan.Options, "index": r.settings.id,
+		"requirements": requirements, "constraints": r.plan.Constraints, "options": r.plan.Options, "index": r.settings.id,
 	})
 	if err != nil {
 		panic("environment: a key always marshals: " + err.Error())
@@ -159,6 +169,16 @@ func (b *Builder) resolved(key string) (resolution, bool) {
 	}
 	known.lock = string(lock)
 	return known, true
+}
+
+// known gives what the plan came to before: by the lock that it is to keep to,
+// else by what is kept here.
+func (r *request) known(key string) (resolution, bool) {
+	known, ok := r.b.resolved(key)
+	if r.lock == "" || ok && known.lock == r.lock {
+		return known, ok
+	}
+	return resolution{LockHash: hash(r.lock), lock: r.lock}, true
 }
 
 // exclusively runs do while holding the key's lock file. One who had to wait

@@ -12,16 +12,6 @@ import (
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// platformPackages are the platform's own part: Sluice does what they do.
-var platformPackages = map[string]bool{
-	"azureml-defaults":              true,
-	"azureml-core":                  true,
-	"azureml-inference-server-http": true,
-	"azureml-contrib-services":      true,
-	"azureml-dataset-runtime":       true,
-	"azureml-mlflow":                true,
-}
-
 // buildTools are never runtime dependencies. pip itself is not installed.
 var buildTools = map[string]bool{"pip": true, "wheel": true}
 
@@ -57,6 +47,15 @@ func (p *planner) requirementLines(text, where string) {
 	}
 }
 
+// constraintLines takes constraints into the plan: requirements, read by the
+// same rules.
+func (p *planner) constraintLines(lines []string) {
+	q := &planner{keepPlatform: true}
+	q.requirementLines(strings.Join(lines, "\n"), "constraints")
+	p.plan.Constraints = q.plan.Requirements
+	p.refusals = append(p.refusals, q.refusals...)
+}
+
 // requirement takes one line of pip's into the plan.
 func (p *planner) requirement(line, where string, at int) {
 	line = strings.TrimSpace(inlineComment.ReplaceAllString(line, ""))
@@ -88,7 +87,7 @@ func (p *planner) requirement(line, where string, at int) {
 		return
 	case buildTools[name]:
 		return
-	case platformPackages[name] && !p.keepPlatform:
+	case brings[name] != nil && !p.keepPlatform:
 		p.left = append(p.left, name)
 		return
 	}

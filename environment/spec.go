@@ -29,9 +29,21 @@ type Spec struct {
 	Python string
 	// Pip holds further requirements, one in each string.
 	Pip []string
+	// Constraints bound the versions of what is installed without asking for
+	// it, one in each string.
+	Constraints []string
 	// KeepPlatform installs the platform's own packages (azureml-defaults and
 	// the like), which are otherwise left out because Sluice is the platform.
 	KeepPlatform bool
+	// Imports are the modules that the code imports, as [Imports] finds them:
+	// what the platform's own packages would have brought of them is installed.
+	Imports []string
+	// SourceBuilds has packages that have no wheel built from source, where the
+	// builder's own settings allow it.
+	SourceBuilds bool
+	// Lock is the lock of an earlier Prepare of the same spec. It is kept to as
+	// long as the Python it is for is there.
+	Lock string
 }
 
 // SpecOf gives the spec of a registered environment. One that is built from a
@@ -46,7 +58,11 @@ func SpecOf(e *sluice.Environment) (Spec, error) {
 	case strings.EqualFold(e.OSType, "windows"):
 		return Spec{}, sluice.Errorf(sluice.CodeNotBuilt, "environment %s is for windows, which Sluice cannot run", e.Name)
 	}
-	return Spec{CondaFile: e.CondaFile, Image: e.Image}, nil
+	switches, err := e.Switches()
+	if err != nil {
+		return Spec{}, err
+	}
+	return Spec{CondaFile: e.CondaFile, Image: e.Image, KeepPlatform: switches.PlatformPackages, SourceBuilds: switches.SourceBuilds}, nil
 }
 
 // Plan is what a spec comes to: what to resolve, and for which Python.
@@ -54,6 +70,8 @@ type Plan struct {
 	Python Pin
 	// Requirements are pip requirements, one each, in the order written.
 	Requirements []string
+	// Constraints are requirements that only bound versions.
+	Constraints []string
 	// Options are the lines for pip that say where to look, in order. They may
 	// hold passwords.
 	Options []string
@@ -67,7 +85,7 @@ type Plan struct {
 func Parse(s Spec) (Plan, []string, error) {
 	p := &planner{keepPlatform: s.KeepPlatform}
 	p.plan.Vars = map[string]string{}
-	if len(s.CondaFile)+len(s.Requirements) > maxSpecBytes {
+	if len(s.CondaFile)+len(s.Requirements)+size(s.Constraints) > maxSpecBytes {
 		return Plan{}, nil, sluice.Errorf(sluice.CodeTooLarge, "the environment is described in more than %d KiB", maxSpecBytes>>10)
 	}
 	alias, err := resolveImage(s.Image)
@@ -84,6 +102,7 @@ func Parse(s Spec) (Plan, []string, error) {
 	}
 	p.requirementLines(s.Requirements, "requirements")
 	p.requirementLines(strings.Join(s.Pip, "\n"), "pip")
+	p.constraintLines(s.Constraints)
 	for _, pin := range []string{s.Python, alias.python} {
 		if len(p.plan.Python.clauses) > 0 || pin == "" {
 			continue
@@ -92,7 +111,18 @@ func Parse(s Spec) (Plan, []string, error) {
 			return Plan{}, nil, err
 		}
 	}
+	slices.Sort(p.left)
+	p.left = slices.Compact(p.left)
+	p.leftOut()
+	p.stead(s.Imports)
 	return p.result()
+}
+
+func size(lines []string) (n int) {
+	for _, l := range lines {
+		n += len(l)
+	}
+	return n
 }
 
 // planner collects a plan and everything to say about it.
@@ -124,21 +154,10 @@ func (p *planner) result() (Plan, []string, error) {
 	if len(p.refusals) > 0 {
 		return Plan{}, nil, refused(p.refusals)
 	}
-	if len(p.plan.Requirements) > maxRequirements {
+	if len(p.plan.Requirements)+len(p.plan.Constraints) > maxRequirements {
 		return Plan{}, nil, sluice.Errorf(sluice.CodeTooLarge, "the environment asks for more than %d packages", maxRequirements)
 	}
-	if len(p.left) > 0 {
-		slices.Sort(p.left)
-		p.notice("%s not installed: Sluice itself does that work", isAre(slices.Compact(p.left)))
-	}
 	return p.plan, p.notices, nil
-}
-
-func isAre(names []string) string {
-	if len(names) == 1 {
-		return names[0] + " is"
-	}
-	return strings.Join(names, ", ") + " are"
 }
 
 // refused makes one error of everything that was refused.
