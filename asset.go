@@ -122,6 +122,14 @@ func (e *Environment) Switches() (Switches, error) {
 	return s, nil
 }
 
+// Redacted stands where a user and a password stood in an address.
+const Redacted = "****"
+
+var userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'"]*@`)
+
+// RedactURLs takes user and password out of every address in a text.
+func RedactURLs(text string) string { return userinfo.ReplaceAllString(text, "${1}"+Redacted+"@") }
+
 // BuildContext is a folder with a Dockerfile.
 type BuildContext struct {
 	ContextURI     string `json:"contextUri"`

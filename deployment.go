@@ -156,7 +156,7 @@ func (s *Spec) Check() error {
 		if err := CheckScriptPath(s.Code.ScoringScript); err != nil {
 			return err
 		}
-		if s.Environment == "" {
+		if s.Environment == "" && s.Model == "" { // an MLflow model says what it needs
 			return &Error{Code: CodeInvalid, Message: "the deployment has code_configuration but no environment", Target: "environment"}
 		}
 	}

@@ -62,15 +62,24 @@ func codeKind() assetKind {
 func environmentKind() assetKind {
 	return assetKind{kind: sluice.KindEnvironment, read: readEnvironment,
 		wire: func(r *request, res sluice.Resource) any {
-			return arm.EnvironmentFrom(r.scope, res.(*sluice.Environment))
+			// The password of a package index stays where it was put.
+			shown := *res.(*sluice.Environment)
+			shown.CondaFile = sluice.RedactURLs(shown.CondaFile)
+			return arm.EnvironmentFrom(r.scope, &shown)
 		},
 		immutable: func(have, want sluice.Resource) error {
 			a, b := have.(*sluice.Environment), want.(*sluice.Environment)
-			if a.Image != b.Image || a.CondaFile != b.CondaFile || a.OSType != b.OSType ||
+			sameFile := a.CondaFile == b.CondaFile || sluice.RedactURLs(a.CondaFile) == b.CondaFile // as it is shown
+			if a.Image != b.Image || !sameFile || a.OSType != b.OSType ||
 				!reflect.DeepEqual(a.Build, b.Build) || !reflect.DeepEqual(a.Inference, b.Inference) {
 				return versionExists(have, "image, packages and routes")
 			}
-			return nil
+			was, errA := a.Switches()
+			is, errB := b.Switches()
+			if errA == nil && errB == nil && was != is {
+				return versionExists(have, "the tags by which it is made")
+			}
+			return errB
 		},
 		accept: func(sluice.Resource, sluice.Resource) {},
 	}
@@ -130,7 +139,7 @@ func readCode(s *server, r *request) (sluice.Resource, error) {
 	return c, err
 }
 
-func readEnvironment(_ *server, r *request) (sluice.Resource, error) {
+func readEnvironment(s *server, r *request) (sluice.Resource, error) {
 	var wire arm.EnvironmentVersion
 	if err := r.decode(&wire); err != nil {
 		return nil, err
@@ -147,10 +156,17 @@ func readEnvironment(_ *server, r *request) (sluice.Resource, error) {
 	case e.Image == "" && e.CondaFile == "":
 		return nil, sluice.Errorf(sluice.CodeInvalid, "the environment has neither image nor conda_file").
 			WithHint("for example image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest")
+	case strings.Contains(e.CondaFile, sluice.Redacted+"@"):
+		// Shown again, not typed: only good for a version that has the real one.
+		if _, err := s.Store.Get(r.Context(), versionKey(r, sluice.KindEnvironment)); err != nil {
+			return nil, sluice.Errorf(sluice.CodeInvalid, "the conda file holds %s, which is how a password is shown", sluice.Redacted).
+				WithHint("write the password itself, or better keep it in pip.conf or netrc on the server")
+		}
 	case len(e.CondaFile) > maxCondaFile:
 		return nil, sluice.Errorf(sluice.CodeTooLarge, "the conda file is over %d bytes", maxCondaFile)
 	}
-	return e, nil
+	_, err = e.Switches()
+	return e, err
 }
 
 // maxCondaFile bounds the text of a conda file, in bytes.

@@ -182,6 +182,8 @@ func TestAssetRefusals(t *testing.T) {
 		{"empty environment", "/environments/e/versions/1", `{}`, "UserError: neither image nor conda_file"},
 		{"build context", "/environments/e/versions/1", `{"properties":{"build":{"contextUri":"https://x/"}}}`, "NotBuilt: build context"},
 		{"windows", "/environments/e/versions/1", `{"properties":{"image":"i","osType":"Windows"}}`, "NotBuilt: os_type"},
+		{"tag", "/environments/e/versions/1", `{"properties":{"image":"i","tags":{"sluice.platform_packages":"yes"}}}`, "UserError: install or leave_out"},
+		{"shown password", "/environments/e/versions/1", `{"properties":{"condaFile":"dependencies: [{pip: [--index-url https://****@host/simple]}]"}}`, "UserError: how a password is shown"},
 		{"both", "/environments/e/versions/1", `{"properties":{"image":"i","build":{"contextUri":"https://x/"}}}`, "UserError: not both"},
 	} {
 		got := w.do("PUT", ws+tc.path+version, tc.body)
@@ -189,6 +191,47 @@ func TestAssetRefusals(t *testing.T) {
 		if got.status != 400 || got.errorBody(t).Code != code || !strings.Contains(got.errorBody(t).Message, part) {
 			t.Errorf("%s: status %d, %s; want 400 with %s", tc.name, got.status, got.body, tc.want)
 		}
+	}
+}
+
+// The password of a package index is taken as it is written, and shown nowhere.
+// What is shown may be sent back.
+func TestIndexPasswordIsNotShown(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	conda := "dependencies: [{pip: [--index-url https://me:hush-hush@index.example/simple, below]}]\n"
+	put := func(conda string, tags arm.Strings) (arm.EnvironmentVersion, error) {
+		return w.client.PutEnvironment(ctx, "e", "1", arm.EnvironmentVersion{Properties: arm.EnvironmentProperties{CondaFile: conda,
+			AssetProperties: arm.AssetProperties{Tags: tags}}})
+	}
+	answer, err := put(conda, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := w.do("GET", ws+"/environments/e/versions"+version, "")
+	one, err := w.client.Environment(ctx, "e", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"the answer": answer.Properties.CondaFile, "the list": string(all.body), "the version": one.Properties.CondaFile} {
+		if strings.Contains(text, "hush") || !strings.Contains(text, "****@index.example") {
+			t.Errorf("%s shows %s", what, text)
+		}
+	}
+	for _, again := range []string{conda, one.Properties.CondaFile} {
+		if _, err := put(again, arm.Strings{"team": "a"}); err != nil {
+			t.Errorf("the same again: %v", err)
+		}
+	}
+	stored, err := w.store.Get(ctx, sluice.Key{Workspace: "default", Kind: sluice.KindEnvironment, Name: "e", Version: "1"})
+	if err != nil || stored.(*sluice.Environment).CondaFile != conda {
+		t.Errorf("stored is %+v, %v", stored, err)
+	}
+	if _, err := put(strings.Replace(conda, "below", "above", 1), nil); sluice.ErrorCode(err) != sluice.CodeImmutable {
+		t.Errorf("another file: %v", err)
+	}
+	if _, err := put(conda, arm.Strings{sluice.TagSourceBuilds: "allow"}); sluice.ErrorCode(err) != sluice.CodeImmutable {
+		t.Errorf("made another way: %v", err)
 	}
 }
 

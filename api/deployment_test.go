@@ -257,6 +257,14 @@ func TestDeploymentRefusals(t *testing.T) {
 			t.Errorf("%s: status %d, %s; want 400 with %s", tc.name, got.status, got.body, tc.want)
 		}
 	}
+	if _, err := w.client.PutModel(context.Background(), "flow", "1", arm.ModelVersion{Properties: arm.ModelProperties{ModelType: "mlflow_model",
+		ModelURI: w.upload(sluice.KindModel, "model", "MLmodel", "flavors: {}\n")}}); err != nil {
+		t.Fatal(err)
+	}
+	flow := change(func(p *arm.DeploymentProperties) { p.Model, p.EnvironmentID = "azureml:flow:1", "" })
+	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/flow"+version, flow); got.status != 201 {
+		t.Errorf("an MLflow model brings its environment: status %d, %s", got.status, got.body)
+	}
 	atDefault := change(func(p *arm.DeploymentProperties) { p.ModelMountPath = "/var/azureml-app/azureml-models" })
 	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/green"+version, atDefault); got.status != 201 {
 		t.Errorf("the default of model_mount_path: status %d, %s", got.status, got.body)

@@ -20,8 +20,27 @@ func (s *server) resolveReferences(r *request, spec *sluice.Spec) error {
 	if spec.Code.Code, err = s.resolve(r, sluice.KindCode, "code_configuration.code", spec.Code.Code); err != nil {
 		return err
 	}
+	if spec.Environment == "" {
+		return s.modelBringsEnvironment(r, spec.Model)
+	}
 	spec.Environment, err = s.resolveEnvironment(r, spec.Environment)
 	return err
+}
+
+// modelBringsEnvironment refuses a deployment without an environment, unless
+// its model says itself what it needs.
+func (s *server) modelBringsEnvironment(r *request, model string) error {
+	ref, err := sluice.ParseRef(model)
+	if err != nil {
+		return err
+	}
+	m, err := get[*sluice.Model](r.Context(), s, sluice.Key{Workspace: r.scope.Workspace, Kind: sluice.KindModel, Name: ref.Name, Version: ref.Version})
+	if err != nil || m.Type == sluice.ModelMLflow {
+		return err
+	}
+	return &sluice.Error{Code: sluice.CodeInvalid, Target: "environment",
+		Message: fmt.Sprintf("the deployment has no environment, and its model %s is no mlflow_model, which would say what it needs", ref),
+		Hint:    "add environment with image and conda_file"}
 }
 
 // resolve gives a reference with the version it means; "" stays "".

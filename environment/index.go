@@ -8,10 +8,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/sluice-ml/sluice"
 )
 
 // settings are how this machine reaches its package index: what the tools are
@@ -279,10 +280,8 @@ func parsePipConf(r io.Reader, section string) map[string]string {
 	return values
 }
 
-var userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'"]*@`)
-
 // redactURL takes the user and password out of every address in s.
-func redactURL(s string) string { return userinfo.ReplaceAllString(s, "$1****@") }
+func redactURL(s string) string { return sluice.RedactURLs(s) }
 
 // addSecrets keeps the passwords of the addresses in s for redaction.
 func (s *settings) addSecrets(text string) {

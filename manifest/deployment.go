@@ -78,7 +78,7 @@ func (d *decoder) deploymentRules(out *Deployment) {
 	if d.root.get("instance_count").isNull() {
 		d.missing(d.root, "instance_count", "for example instance_count: 1")
 	}
-	if !d.root.get("code_configuration").empty() && d.root.get("environment").isNull() {
+	if !d.root.get("code_configuration").empty() && d.root.get("environment").isNull() && !out.modelMaySay() {
 		d.missing(d.root, "environment", "write environment: azureml:<name>:<version>, or an image and a conda_file below it")
 	}
 	if len(d.causes) > 0 {
@@ -89,7 +89,16 @@ func (d *decoder) deploymentRules(out *Deployment) {
 	if out.Environment != nil {
 		s.Environment = "inline"
 	}
+	if out.Model != nil {
+		s.Model = "inline"
+	}
 	d.check(s.Check())
+}
+
+// modelMaySay reports whether the model may be one of MLflow, which says itself
+// what environment it needs.
+func (out *Deployment) modelMaySay() bool {
+	return out.Spec.Model != "" || out.Model != nil && out.Model.Type == sluice.ModelMLflow
 }
 
 func (d *decoder) deployedModel(n *node, out *Deployment) {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"math"
 	"strings"
 
@@ -43,6 +44,9 @@ func (d *decoder) environment(n *node, what string) *Environment {
 	readOnly(known, "latest_version", "next_version", "environment_type")
 	d.object(n, what, known)
 	d.assetName(n, what, "environment", e.Name, e.Version)
+	if _, err := e.Switches(); err != nil {
+		d.switches(n.get("tags"), err)
+	}
 	image, build, conda := n.get("image"), n.get("build"), n.get("conda_file")
 	switch {
 	case !image.isNull() && !build.isNull():
@@ -51,6 +55,15 @@ func (d *decoder) environment(n *node, what string) *Environment {
 		d.missing(n, dotted(what, "image"), "an environment has an image, with or without a conda_file")
 	}
 	return e
+}
+
+// switches reports tags by which no environment can be made.
+func (d *decoder) switches(tags *node, err error) {
+	hint := ""
+	if e, ok := errors.AsType[*sluice.Error](err); ok {
+		hint = e.Hint
+	}
+	d.badHint(tags, hint, "%s", err.Error())
 }
 
 // conda reads the packages: a file beside the manifest, a mapping in it, or

@@ -28,7 +28,15 @@ type Store interface {
 // environment is there already, and reports its progress otherwise. Its errors
 // are typed causes wherever one is known.
 type Environments interface {
-	Prepare(ctx context.Context, env *sluice.Environment, progress func(step, detail string)) (Python, error)
+	Prepare(ctx context.Context, n Needs, progress func(step, detail string)) (Python, error)
+}
+
+// Needs is what the Python of a revision is made from.
+type Needs struct {
+	Environment *sluice.Environment // nil: what the model says it needs
+	Model       *sluice.Model       // nil for none
+	Code        string              // digest of the tree
+	Lock        string              // what it came to before, to be kept to; "" for the first time
 }
 
 // Publisher carries routes to the gateways.

@@ -36,6 +36,7 @@ type world struct {
 	opened    int // calls of PublishAll
 	first     []sluice.Routes
 	envError  error
+	needs     []reconcile.Needs // of every Prepare
 }
 
 func newWorld(t *testing.T) *world {
@@ -112,9 +113,10 @@ func (w *world) routes(endpoint string) sluice.Routes {
 	return w.published[endpoint]
 }
 
-func (w *world) Prepare(_ context.Context, _ *sluice.Environment, progress func(step, detail string)) (reconcile.Python, error) {
+func (w *world) Prepare(_ context.Context, n reconcile.Needs, progress func(step, detail string)) (reconcile.Python, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.needs = append(w.needs, n)
 	progress(sluice.StepResolving, "")
 	return reconcile.Python{Dir: "/env", Bin: "/env/bin", Lock: "numpy==1.26.4\n"}, w.envError
 }
@@ -281,6 +283,30 @@ func TestCreateSucceeds(t *testing.T) {
 	rev := get[*sluice.Revision](w, sluice.Key{Workspace: "default", Kind: sluice.KindRevision, Name: "iris/blue", Version: "r1"})
 	if rev.Lock != "numpy==1.26.4\n" {
 		t.Errorf("the revision's lock is %q", rev.Lock)
+	}
+}
+
+// What a revision came to is kept to by the next server that prepares it, and
+// so is who says what it needs.
+func TestARevisionIsPreparedAgainFromItsLock(t *testing.T) {
+	w := newWorld(t)
+	stop := w.run()
+	w.create(1)
+	w.until("the operation is done", w.done("op1"))
+	stop()
+	w.run()
+	prepared := func() []reconcile.Needs {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return slices.Clone(w.needs)
+	}
+	w.until("it is prepared again", func() bool { return len(prepared()) > 1 })
+	first, again := prepared()[0], prepared()[1]
+	if first.Lock != "" || again.Lock != "numpy==1.26.4\n" {
+		t.Errorf("the locks handed over are %q and then %q", first.Lock, again.Lock)
+	}
+	if first.Environment == nil || first.Code == "" {
+		t.Errorf("handed over is %+v", first)
 	}
 }
 

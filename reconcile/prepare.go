@@ -140,7 +140,8 @@ func (p *preparations) prepare(ctx context.Context, d *sluice.Deployment, rev *s
 	if err != nil {
 		return engine.Workload{}, err
 	}
-	found.env, err = p.loop.Environments.Prepare(ctx, env, func(step, detail string) {
+	needs := Needs{Environment: env, Model: found.model, Code: found.code.Content.Tree, Lock: rev.Lock}
+	found.env, err = p.loop.Environments.Prepare(ctx, needs, func(step, detail string) {
 		p.loop.stages.enter(operation, sluice.Stage{Name: sluice.StageEnvironment, Step: step, Detail: detail})
 	})
 	if err != nil {
@@ -170,6 +171,9 @@ func (p *preparations) find(ctx context.Context, rev *sluice.Revision) (found pa
 		if found.model, err = asset[*sluice.Model](ctx, p.loop.Store, rev.Workspace, sluice.KindModel, spec.Model); err != nil {
 			return parts{}, nil, err
 		}
+	}
+	if spec.Environment == "" {
+		return found, nil, nil // the model says what it needs
 	}
 	env, err = asset[*sluice.Environment](ctx, p.loop.Store, rev.Workspace, sluice.KindEnvironment, spec.Environment)
 	return found, env, err

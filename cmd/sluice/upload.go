@@ -135,7 +135,11 @@ func (u uploader) environment(ctx context.Context, e manifest.Environment, again
 	switch {
 	case e.Name == "":
 		e.Hidden, e.Version = true, anonymous
-		e.Name = sum("environment", e.Image, e.CondaFile, flat(e.Build), e.OSType, flat(e.Inference))
+		parts := []string{"environment", e.Image, e.CondaFile, flat(e.Build), e.OSType, flat(e.Inference)}
+		if made, err := e.Switches(); err == nil && made != (sluice.Switches{}) {
+			parts = append(parts, flat(made))
+		}
+		e.Name = sum(parts...)
 	case e.Version == "":
 		if same, ok := u.sameEnvironment(ctx, e); ok && again {
 			return same, nil
@@ -158,7 +162,16 @@ func (u uploader) sameEnvironment(ctx context.Context, e manifest.Environment) (
 	}
 	have, err := u.client.Environment(ctx, latest.Name, latest.Version)
 	want := arm.EnvironmentFrom(u.client.Scope(), &e.Environment)
-	return latest, err == nil && have.Properties.Image == want.Properties.Image && have.Properties.CondaFile == want.Properties.CondaFile &&
+	if err != nil {
+		return latest, false
+	}
+	there, err := have.Domain()
+	if err != nil {
+		return latest, false
+	}
+	was, errA := there.Switches()
+	is, errB := e.Switches()
+	return latest, errA == nil && errB == nil && was == is && have.Properties.Image == want.Properties.Image && have.Properties.CondaFile == sluice.RedactURLs(want.Properties.CondaFile) &&
 		flat(have.Properties.Build) == flat(want.Properties.Build) && flat(have.Properties.InferenceConfig) == flat(want.Properties.InferenceConfig)
 }
 

@@ -41,6 +41,17 @@ _PACKAGES = {
     "azure.storage.blob": "azure-storage-blob",
 }
 
+# Azure's own platform, which is not installed unless the environment says so.
+_PLATFORM = {
+    "azureml.mlflow": "azureml-mlflow",
+    "azureml.dataprep": "azureml-dataset-runtime",
+    "azureml.fsspec": "azureml-fsspec",
+    "azureml.ai.monitoring": "azureml-ai-monitoring",
+    "azureml": "azureml-core",
+}
+_FORCE_PLATFORM = "tags: {sluice.platform_packages: install}"
+_SMALL = ("azureml-fsspec", "azureml-ai-monitoring")  # installed as they are
+
 _EVIDENCE_LINES = 12
 _TREE_LINES = 20
 
@@ -164,12 +175,49 @@ def package_for(module: str) -> str:
     return parts[0].replace("_", "-")
 
 
+def _platform_package(module: str) -> Optional[str]:
+    """The package of Azure's platform that a module is in, unless it is one that
+    is installed like any other."""
+    parts = module.split(".")
+    for count in range(len(parts), 0, -1):
+        package = _PLATFORM.get(".".join(parts[:count]))
+        if package:
+            return package
+    return None
+
+
+def _imported(line: str) -> str:
+    """The module that a line imports, "" when it imports none."""
+    found = re.match(r"\s*(?:import|from)\s+([\w.]+)", line)
+    return found.group(1) if found else ""
+
+
+def _platform_missing(name: str, package: str) -> Dict[str, Any]:
+    if package in _SMALL:
+        hint = f"add {package} to the dependencies in the environment's conda file"
+    else:
+        hint = (
+            f"name {package} in the environment's conda file and write {_FORCE_PLATFORM} in the "
+            "environment, which installs Azure's real packages"
+        )
+    return {
+        "code": "ModuleNotFound",
+        "message": f"module {name} of {package} is not installed in the environment",
+        "hint": hint,
+    }
+
+
 def _module_missing(error: ModuleNotFoundError, place: Optional[Place]) -> Dict[str, Any]:
     name = str(error.name)
     if place is not None:
         refused = names_server_module(linecache.getline(place.file, place.line))
         if refused is not None:
             return {"code": "NotBuilt", "message": str(refused)}
+    # The parent that is missing is named; the line says what was wanted of it.
+    wanted = _imported(linecache.getline(place.file, place.line)) if place else ""
+    platform = _platform_package(wanted if wanted.startswith(name) else name)
+    if platform is not None:
+        return _platform_missing(wanted if wanted.startswith(name) else name, platform)
     root = name.split(".")[0]
     if "." in name and root in sys.modules:
         here = _version(package_for(root))

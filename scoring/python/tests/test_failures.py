@@ -153,6 +153,28 @@ def test_input_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "@input_schema" in cause["message"]
 
 
+@pytest.mark.parametrize(
+    ("line", "module", "package", "forced"),
+    [
+        ("from azureml.core import Workspace", "azureml.core", "azureml-core", True),
+        ("import azureml", "azureml", "azureml-core", True),
+        ("    import azureml.mlflow as m", "azureml.mlflow", "azureml-mlflow", True),
+        ("from azureml.dataprep.api import x", "azureml.dataprep.api", "azureml-dataset", True),
+        ("import azureml.ai.monitoring", "azureml.ai.monitoring", "azureml-ai-monitoring", False),
+    ],
+)
+def test_platform_package_names_the_line_that_brings_it(
+    tmp_path: Path, line: str, module: str, package: str, forced: bool
+) -> None:
+    script = f"if True:\n    {line.strip()}\ndef init(): pass\ndef run(data): pass\n"
+    cause = cause_for(settings_for(tmp_path, script))
+    assert cause["code"] == "ModuleNotFound"
+    assert (cause["file"], cause["line"]) == ("score.py", 2)
+    assert f"module {module} of {package}" in cause["message"]
+    assert package in cause["hint"]
+    assert ("tags: {sluice.platform_packages: install}" in cause["hint"]) == forced
+
+
 def test_driver_module_runs_the_inner_script(tmp_path: Path) -> None:
     script = """
 import types

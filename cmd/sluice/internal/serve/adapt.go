@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,27 +15,11 @@ import (
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/engine/process"
-	"github.com/sluice-ml/sluice/environment"
 	"github.com/sluice-ml/sluice/home"
 	"github.com/sluice-ml/sluice/probe"
 	"github.com/sluice-ml/sluice/reconcile"
 	"github.com/sluice-ml/sluice/store"
 )
-
-// builder makes environments for the reconciler.
-type builder struct{ *environment.Builder }
-
-func (b builder) Prepare(ctx context.Context, e *sluice.Environment, progress func(step, detail string)) (reconcile.Python, error) {
-	spec, err := environment.SpecOf(e)
-	if err != nil {
-		return reconcile.Python{}, err
-	}
-	env, err := b.Builder.Prepare(ctx, spec, func(p environment.Progress) { progress(p.Step, p.Detail) })
-	if err != nil {
-		return reconcile.Python{}, err
-	}
-	return reconcile.Python{Dir: env.Dir, Bin: filepath.Dir(env.Python), Vars: env.Vars, Lock: env.Lock, Notices: env.Notices}, nil
-}
 
 // live asks an instance whether it lives until it says no often enough: what
 // hangs is then replaced by the engine.

@@ -82,7 +82,7 @@ func Server(ctx context.Context, c Config) error {
 	var loop *reconcile.Loop
 	routes := feed.NewServer(feed.Config{Logger: c.Logger, OnApplied: func() { loop.Poke() }})
 	loop = reconcile.New(reconcile.Config{
-		Store: db, Engine: instances, Environments: builder{environments}, Publisher: routes,
+		Store: db, Engine: instances, Environments: newBuilder(environments, blobs), Publisher: routes,
 		Runner: c.Runner, InstanceTypes: sluice.InstanceTypes(), Epoch: epoch, Logger: c.Logger,
 	})
 	authenticate := identity.NewAuthenticator(on.credential).Authenticate
