@@ -26,6 +26,8 @@ type backend interface {
 	// elsewhere gives the first of the Pythons for which the index has a wheel
 	// that meets a requirement.
 	elsewhere(ctx context.Context, j *job, requirement string, pythons []Version, options []string) (Version, bool)
+	// settings gives a text of the tool's that names its default index.
+	settings(ctx context.Context, j *job) (string, error)
 }
 
 // job is one resolution or one build.
@@ -39,6 +41,7 @@ type job struct {
 	work     string   // a folder of its own for temporary files, 0700
 	progress func(step, detail string)
 	mute     bool                   // the tool's standard output is of no interest
+	built    []builtWheel           // what was built for it from source
 	files    map[string][]indexFile // what the index was found to have, by package
 }
 

@@ -44,7 +44,12 @@ func (r *request) build(ctx context.Context, env Env, held *os.File) error {
 		return err
 	}
 	aside := filepath.Join(j.work, "env")
-	if err := r.b.backend.install(ctx, j, aside, packages, lockFile, r.plan.Options); err != nil {
+	for _, p := range packages {
+		if p.built != "" {
+			j.built = append(j.built, builtWheel{p.name, p.version, p.built})
+		}
+	}
+	if err := r.b.backend.install(ctx, j, aside, packages, lockFile, j.withBuilt(r.plan.Options)); err != nil {
 		return r.explain(ctx, j, env.LockHash, err)
 	}
 	if err := j.compile(ctx, aside, env.Dir); err != nil {

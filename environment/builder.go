@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -29,9 +30,20 @@ type Config struct {
 	// Environ is the environment to take the settings of pip, uv, proxies and
 	// certificates from. By default it is the process's own.
 	Environ []string
+	// SourceBuilds lets specs that ask for it have packages built from source.
+	SourceBuilds bool
+	// BuildUser is who they are built as: nobody else's, and not root's. It
+	// needs no account.
+	BuildUser User
 	// Logger gets what happens, without passwords. By default nobody does.
 	Logger *slog.Logger
 }
+
+// User is a user of this machine, by number.
+type User struct{ UID, GID uint32 }
+
+// defaultBuildUser is a number that no system gives to anybody.
+var defaultBuildUser = User{60987, 60987}
 
 // Builder makes environments and keeps them. It holds nothing that must be
 // closed.
@@ -41,6 +53,10 @@ type Builder struct {
 	pythons *interpreters
 	environ []string
 	logger  *slog.Logger
+
+	sourceBuilds bool
+	buildUser    User
+
 	started atomic.Int64 // processes started, ever
 
 	mu     sync.Mutex // guards failed
@@ -60,16 +76,22 @@ func Open(c Config) (*Builder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening environments: %w", err)
 	}
-	for _, d := range []string{"specs", "locks", "envs", "logs", "held", "tmp", "wheels"} {
+	for _, d := range []string{"specs", "locks", "envs", "logs", "held", "tmp", "wheels", "built"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); disk.IsFull(err) {
 			return nil, sluice.DiskFull(disk.Sentence("the folder of environments", dir), err)
 		} else if err != nil {
 			return nil, fmt.Errorf("opening environments: %w", err)
 		}
 	}
-	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, failed: map[string]failure{}}
+	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}}
 	if b.environ == nil {
 		b.environ = os.Environ()
+	}
+	if b.buildUser == (User{}) {
+		b.buildUser = defaultBuildUser
+	}
+	if b.buildUser.UID == 0 || b.buildUser.GID == 0 {
+		return nil, errors.New("opening environments: packages cannot be built from source as root")
 	}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)

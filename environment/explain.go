@@ -171,7 +171,7 @@ func (r *request) resolvePackages(ctx context.Context, j *job) ([]lockedPackage,
 	if err != nil {
 		return nil, nil, err
 	}
-	packages, err := r.b.backend.resolve(ctx, j, r.plan.Requirements, options)
+	packages, err := r.resolveAnyway(ctx, j, r.plan.Requirements, options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,7 +180,7 @@ func (r *request) resolvePackages(ctx context.Context, j *job) ([]lockedPackage,
 		return packages, nil, nil
 	}
 	r.progress(sluice.StepResolving, "numpy<2")
-	packages, err = r.b.backend.resolve(ctx, j, append(slices.Clip(r.plan.Requirements), "numpy<2"), options)
+	packages, err = r.resolveAnyway(ctx, j, append(slices.Clip(r.plan.Requirements), "numpy<2"), options)
 	return packages, []string{numpyNotice(because)}, err
 }
 
@@ -265,7 +265,7 @@ func (r *request) askIndex(ctx context.Context, j *job, f finding) finding {
 func (r *request) wheelHint(f finding) string {
 	pin, err := parsePin(f.requirement)
 	if f.requirement == "" || err != nil || len(pin.clauses) == 0 {
-		return "choose another version of it: packages are not built from source yet"
+		return "choose another version of it" + r.sourceHint()
 	}
 	change := fmt.Sprintf("set python=%s in the conda file", f.requirement)
 	if r.substitute && r.plan.Python.Accepts(pin.wanted()) {
@@ -277,6 +277,25 @@ func (r *request) wheelHint(f finding) string {
 		}
 	}
 	return fmt.Sprintf("%s, then %s", installCommand(pin.wanted()), change)
+}
+
+// sourceHint says what would have a package built from source.
+func (r *request) sourceHint() string {
+	var missing []string
+	if !r.plan.SourceBuilds {
+		missing = append(missing, fmt.Sprintf("tags: {%s: allow} in the environment", sluice.TagSourceBuilds))
+	}
+	if !r.b.sourceBuilds {
+		missing = append(missing, "python: {source_builds: true} in the server's sluice.yml")
+	}
+	why := canConfine()
+	switch {
+	case why != nil && r.plan.SourceBuilds:
+		return ": it cannot be built from source here, because " + why.Error()
+	case why != nil || len(missing) == 0:
+		return ""
+	}
+	return ", or have it built from source: write " + strings.Join(missing, " and ")
 }
 
 // lastLines gives the last lines that say something.

@@ -23,6 +23,7 @@ type settings struct {
 	index   string   // the index as configured, without password; "" for the default
 	secrets []string // passwords that must not be written anywhere
 	id      string   // changes when where packages come from does
+	places  places   // the same, for asking without a tool
 }
 
 // passed are the variables every tool is given, if set. Nothing else of our
@@ -90,6 +91,7 @@ func readSettings(environ []string) settings {
 	}
 	s.addSecrets(pipValue("PROXY"))
 	s.index = redactURL(firstOf(pipValue("INDEX_URL"), env["UV_DEFAULT_INDEX"], env["UV_INDEX_URL"]))
+	s.places = readPlaces(env, pipValue)
 	sum := sha256.Sum256([]byte(where.String()))
 	s.id = hex.EncodeToString(sum[:])
 	return s
@@ -181,6 +183,7 @@ func uvEnviron(out []string, env map[string]string, pipValue func(string) string
 // what the machine says, as it does with pip. uv sees it the other way round.
 func (s settings) with(options []string) settings {
 	s.secrets = slices.Clone(s.secrets)
+	s.places = s.places.with(options)
 	for _, o := range options {
 		name, value, _ := strings.Cut(o, " ")
 		s.addSecrets(value)

@@ -18,6 +18,7 @@ type lockedPackage struct {
 	version string // "" for one with an address
 	url     string
 	hashes  []string // "sha256:…", sorted
+	built   string   // the key it was built under; "" for a wheel of an index
 }
 
 // renderLock writes a lock. Its bytes name the environment, so they hold all
@@ -27,6 +28,9 @@ func renderLock(python Version, platform string, packages []lockedPackage) strin
 	var b strings.Builder
 	fmt.Fprintf(&b, "# environment lock, version %d\n# python %s\n# platform %s\n", builderVersion, python, platform)
 	for _, p := range packages {
+		if p.built != "" {
+			fmt.Fprintf(&b, "%s%s %s\n", builtLine, p.name, p.built)
+		}
 		if p.url != "" {
 			fmt.Fprintf(&b, "%s @ %s", p.name, p.url)
 		} else {
@@ -39,6 +43,9 @@ func renderLock(python Version, platform string, packages []lockedPackage) strin
 	}
 	return b.String()
 }
+
+// builtLine starts the line before a package that was built from source.
+const builtLine = "# built from source: "
 
 // lockedFor reports whether a lock was made for an interpreter.
 func lockedFor(lock string, i Interpreter) bool {
@@ -53,9 +60,15 @@ var (
 // parseLock reads a lock, ours or one that uv wrote.
 func parseLock(text string) ([]lockedPackage, error) {
 	var packages []lockedPackage
+	built := map[string]string{}
 	text = strings.ReplaceAll(text, "\\\n", " ")
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimSpace(line)
+		if said, ok := strings.CutPrefix(line, builtLine); ok {
+			if name, key, _ := strings.Cut(said, " "); hexDigest.MatchString(key) {
+				built[name] = key
+			}
+		}
 		if line == "" || line[0] == '#' || line[0] == '-' {
 			continue
 		}
@@ -64,6 +77,7 @@ func parseLock(text string) ([]lockedPackage, error) {
 			return nil, fmt.Errorf("reading lock: %q is not a package with a version", shorten(line))
 		}
 		p := lockedPackage{name: normalName(m[1]), version: m[2], url: m[3]}
+		p.built = built[p.name]
 		for _, h := range lockHash.FindAllStringSubmatch(line, -1) {
 			p.hashes = append(p.hashes, h[1])
 		}

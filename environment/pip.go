@@ -227,6 +227,16 @@ func (p pip) diagnose(ctx context.Context, j *job, requirement string, options [
 	return versions, refused
 }
 
+func (p pip) settings(ctx context.Context, j *job) (string, error) {
+	runner, err := p.runner(j)
+	if err != nil {
+		return "", err
+	}
+	var said strings.Builder
+	err = j.run(ctx, j.settings.pip, func(line string) { said.WriteString(strings.TrimSpace(line) + "\n") }, j.python.Path, "-I", runner, "download", "--help")
+	return said.String(), err
+}
+
 var (
 	pipCollecting  = regexp.MustCompile(`^Collecting (\S+)`)
 	pipDownloading = regexp.MustCompile(`^\s+(?:Downloading|Using cached) (?:\S*/)?([A-Za-z0-9_.]+)-([^-\s/]+)-\S+\.whl(\.metadata)?(?: \(([^)]+)\))?`)

@@ -126,7 +126,7 @@ func (r *request) key() string {
 	slices.Sort(requirements)
 	text, err := json.Marshal(map[string]any{
 		"builder": builderVersion, "python": r.python.Version, "interpreter": r.python.Path, "platform": r.python.Platform,
-		"requirements": requirements, "constraints": r.plan.Constraints, "options": r.plan.Options, "index": r.settings.id,
+		"requirements": requirements, "constraints": r.plan.Constraints, "options": r.plan.Options, "source": r.plan.SourceBuilds && r.b.sourceBuilds, "index": r.settings.id,
 	})
 	if err != nil {
 		panic("environment: a key always marshals: " + err.Error())
@@ -168,7 +168,8 @@ func (b *Builder) resolved(key string) (resolution, bool) {
 		return known, false
 	}
 	known.lock = string(lock)
-	return known, true
+	packages, err := parseLock(known.lock)
+	return known, err == nil && b.haveBuilt(packages)
 }
 
 // known gives what the plan came to before: by the lock that it is to keep to,
@@ -177,6 +178,9 @@ func (r *request) known(key string) (resolution, bool) {
 	known, ok := r.b.resolved(key)
 	if r.lock == "" || ok && known.lock == r.lock {
 		return known, ok
+	}
+	if packages, err := parseLock(r.lock); err != nil || !r.b.haveBuilt(packages) {
+		return known, ok // what was built from source for it is gone
 	}
 	return resolution{LockHash: hash(r.lock), lock: r.lock}, true
 }

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// nonblock opens what should be a file without waiting for what it is.
+const nonblock = unix.O_NONBLOCK
+
 // groupAttr starts a child in its own group, and ends it with us.
 func groupAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -98,7 +98,7 @@ func (p *planner) requirement(line, where string, at int) {
 func (p *planner) refusePath(line, where string, at int) {
 	switch {
 	case strings.HasPrefix(line, "git+") || strings.HasPrefix(line, "hg+") || strings.HasPrefix(line, "svn+") || strings.HasPrefix(line, "bzr+"):
-		p.refuse(sluice.CodeNotBuilt, at, shorten(redactURL(line)), "packages are not built from source yet; give a version that has a wheel")
+		p.refuse(sluice.CodeNotBuilt, at, shorten(redactURL(line)), "only packages of an index are built from source; give a version that is on one")
 	case strings.HasPrefix(line, ".") || strings.HasPrefix(line, "/") || strings.HasPrefix(line, "file:") || strings.Contains(line, `\`) || strings.Contains(line, "/"):
 		p.refuse(sluice.CodeNotBuilt, at, shorten(redactURL(line)), "%s cannot name a file or a folder; put the package into the code folder, or on an index", where)
 	default:
@@ -116,7 +116,7 @@ func (p *planner) directURL(line, address string, at int) bool {
 	case u.User != nil:
 		p.refuse(sluice.CodeInvalid, at, shorten(redactURL(line)), "an address in a requirement cannot hold a password, which would be kept with the deployment; use ~/.netrc on the server")
 	case !strings.HasSuffix(u.Path, ".whl"):
-		p.refuse(sluice.CodeNotBuilt, at, shorten(line), "packages are not built from source yet; give the address of a wheel (.whl)")
+		p.refuse(sluice.CodeNotBuilt, at, shorten(line), "only packages of an index are built from source; give the address of a wheel (.whl)")
 	default:
 		return true
 	}
@@ -187,7 +187,7 @@ func (p *planner) refuseOption(name, where string, at int) {
 	case "-r", "--requirement", "-c", "--constraint":
 		p.refuse(sluice.CodeNotBuilt, at, name, "%s cannot name another file; write its lines here", where)
 	case "-e", "--editable", "--no-binary", "--no-build-isolation", "--global-option", "--config-settings", "--config-setting":
-		p.refuse(sluice.CodeNotBuilt, at, name, "packages are not built from source yet; give a version that has a wheel")
+		p.refuse(sluice.CodeNotBuilt, at, name, "what has no wheel is built from source where %s: allow is among the environment's tags; nothing else is", sluice.TagSourceBuilds)
 	default:
 		p.refuse(sluice.CodeNotBuilt, at, shorten(name), "the option is not one that %s may give", where)
 	}

@@ -20,13 +20,14 @@ const (
 
 // command is one run of a tool.
 type command struct {
-	path string
-	args []string
-	env  []string
-	dir  string
-	held *os.File          // inherited: stays locked while the tool lives
-	line func(line string) // called for every line it writes
-	mute bool              // what it writes to standard output is of no interest
+	path    string
+	args    []string
+	env     []string
+	dir     string
+	held    *os.File          // inherited: stays locked while the tool lives
+	line    func(line string) // called for every line it writes
+	confine *confinement      // nil to run as we do
+	mute    bool              // what it writes to standard output is of no interest
 }
 
 // toolError is a tool that failed, with what it said.
@@ -89,7 +90,11 @@ func (b *Builder) run(ctx context.Context, log *runLog, c command) error {
 		defer close(done)
 		eachLine(r, log.add)
 	}()
-	err = startAndWait(cmd, func() { w.Close() })
+	if c.confine != nil {
+		err = confined(*c.confine, cmd, func() { w.Close() })
+	} else {
+		err = startAndWait(cmd, func() { w.Close() })
+	}
 	// A child that outlives the tool may hold the pipe open.
 	r.SetReadDeadline(time.Now().Add(2 * time.Second))
 	<-done

@@ -72,6 +72,8 @@ type Plan struct {
 	Requirements []string
 	// Constraints are requirements that only bound versions.
 	Constraints []string
+	// SourceBuilds has packages without a wheel built from source.
+	SourceBuilds bool
 	// Options are the lines for pip that say where to look, in order. They may
 	// hold passwords.
 	Options []string
@@ -84,7 +86,7 @@ type Plan struct {
 // it in one error that names each thing.
 func Parse(s Spec) (Plan, []string, error) {
 	p := &planner{keepPlatform: s.KeepPlatform}
-	p.plan.Vars = map[string]string{}
+	p.plan.Vars, p.plan.SourceBuilds = map[string]string{}, s.SourceBuilds
 	if len(s.CondaFile)+len(s.Requirements)+size(s.Constraints) > maxSpecBytes {
 		return Plan{}, nil, sluice.Errorf(sluice.CodeTooLarge, "the environment is described in more than %d KiB", maxSpecBytes>>10)
 	}

@@ -90,6 +90,21 @@ func (u uv) elsewhere(ctx context.Context, j *job, requirement string, pythons [
 	return Version{}, false
 }
 
+func (u uv) settings(ctx context.Context, j *job) (string, error) {
+	in, err := j.write("nothing.in")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(j.work, "settings.txt")
+	quiet := *j
+	quiet.mute = true
+	if err := quiet.run(ctx, j.settings.uv, nil, u.path, "pip", "compile", in, "--no-header", "--emit-index-url", "--python", j.python.Path, "--output-file", out); err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(out)
+	return string(text), err
+}
+
 var uvDownloading = regexp.MustCompile(`^\s*Downloading (\S+)(?: \(([^)]+)\))?`)
 
 // line turns what uv says into progress.
