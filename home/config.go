@@ -45,6 +45,10 @@ type Engine struct {
 // Python is how environments are made.
 type Python struct {
 	UV string `yaml:"uv"` // path of uv; "" to look on PATH, "off" never to use it
+	// SourceBuilds lets environments that ask for it have packages built from
+	// source, which runs code of theirs.
+	SourceBuilds bool   `yaml:"source_builds"`
+	BuildUser    uint32 `yaml:"build_user"` // number of the user and group that they are built as
 }
 
 // Log is how much Sluice's own processes write.
@@ -58,7 +62,8 @@ func Default() Config {
 		API: API{Listen: "localhost:7443"},
 		Gateway: Gateway{Listen: "localhost:8443", MaxBody: 100 << 20,
 			IdleAfter: 2 * time.Minute, Header: 10 * time.Second},
-		Log: Log{Level: "info"},
+		Python: Python{BuildUser: 60987}, // which no system gives to anybody
+		Log:    Log{Level: "info"},
 	}
 }
 
@@ -149,6 +154,9 @@ func (c Config) Validate() error {
 	case "debug", "info", "warn", "error":
 	default:
 		return fmt.Errorf("log.level: %q is not one of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Python.BuildUser == 0 {
+		return errors.New("python.build_user must be the number of a user, and not root's")
 	}
 	if c.Gateway.MaxBody < 1 {
 		return errors.New("gateway.max_body must be at least 1 byte")

@@ -87,3 +87,13 @@ func TestFind(t *testing.T) {
 		t.Errorf("Find gave %q (%v)", d, err)
 	}
 }
+
+func TestNothingIsBuiltAsRoot(t *testing.T) {
+	got, err := load(t, "python: {source_builds: true}\n")
+	if err != nil || !got.Python.SourceBuilds || got.Python.BuildUser == 0 {
+		t.Errorf("got %+v, %v", got.Python, err)
+	}
+	if _, err := load(t, "python: {source_builds: true, build_user: 0}\n"); err == nil || !strings.Contains(err.Error(), "python.build_user") {
+		t.Errorf("packages would be built as root: %v", err)
+	}
+}

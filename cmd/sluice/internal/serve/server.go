@@ -69,7 +69,9 @@ func Server(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	environments, err := environment.Open(environment.Config{Dir: c.Home.Environments(), UV: c.Settings.Python.UV, Logger: c.Logger})
+	environments, err := environment.Open(environment.Config{Dir: c.Home.Environments(), UV: c.Settings.Python.UV, Logger: c.Logger,
+		SourceBuilds: c.Settings.Python.SourceBuilds,
+		BuildUser:    environment.User{UID: c.Settings.Python.BuildUser, GID: c.Settings.Python.BuildUser}})
 	if err != nil {
 		return err
 	}
