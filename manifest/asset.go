@@ -18,7 +18,8 @@ type Model struct {
 // the same environment whether they stood in a file or inline.
 type Environment struct {
 	sluice.Environment
-	CondaPath string // of the conda file, as the user would type it; "" when it stands in the manifest
+	CondaPath     string   // of the conda file, as the user would type it; "" when it stands in the manifest
+	CondaIncludes []string // of the files of requirements that it names, likewise
 }
 
 // ReadModel reads a model to register.

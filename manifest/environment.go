@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"math"
+	"path/filepath"
 	"strings"
 
 	"github.com/sluice-ml/sluice"
@@ -30,7 +31,7 @@ func (d *decoder) environment(n *node, what string) *Environment {
 	known := d.asset(&e.Meta)
 	known["image"] = d.text(&e.Image, dotted(what, "image"))
 	known["conda_file"] = func(n *node) {
-		e.CondaFile = d.conda(n, dotted(what, "conda_file"))
+		e.CondaFile, e.CondaIncludes = d.conda(n, dotted(what, "conda_file"))
 		if isPath(n) {
 			e.CondaPath = d.shown(n.text)
 		}
@@ -67,35 +68,37 @@ func (d *decoder) switches(tags *node, err error) {
 }
 
 // conda reads the packages: a file beside the manifest, a mapping in it, or
-// the text itself.
-func (d *decoder) conda(n *node, what string) string {
-	packages := n
+// the text itself. It also gives the files of requirements that were put into
+// their places.
+func (d *decoder) conda(n *node, what string) (text string, includes []string) {
+	packages, dir := n, d.dir
 	switch {
 	case n.kind == sequenceNode:
 		d.bad(n, "%s is a list: expected the path of a conda file, or its content", what)
-		return ""
+		return "", nil
 	case n.kind == scalarNode:
 		read := d.condaText
 		if isPath(n) {
-			read = d.condaFile
+			read, dir = d.condaFile, filepath.Dir(d.resolve(n.text))
 		}
 		var err error
 		if packages, err = read(n); err != nil {
 			d.addError(err)
-			return ""
+			return "", nil
 		}
 	}
 	if packages.kind != mappingNode {
 		d.bad(packages, "a conda file is a mapping: this is %s", packages.describe())
-		return ""
+		return "", nil
 	}
 	if deps := packages.get("dependencies"); deps != nil && deps.kind != sequenceNode {
 		d.bad(deps, "dependencies of a conda file is %s: expected a list", deps.describe())
-		return ""
+		return "", nil
 	}
+	includes = d.includes(packages, dir)
 	// Every scalar of a conda file means text, whatever it looks like.
 	packages.walk(func(n *node) { n.plain = n.isNull() })
-	return string(packages.sorted().yaml())
+	return string(packages.sorted().yaml()), includes
 }
 
 // isPath reports whether a conda_file names a file; else it is one.

@@ -25,9 +25,15 @@ func inCondaFile(err error, d *manifest.Deployment, file string) error {
 	}
 	with, cause := *e, *e.Cause
 	cause.File, cause.Line, cause.Column = file, 0, 0
-	if text, err := os.ReadFile(file); err == nil && len(cause.Evidence) > 0 {
+	if len(cause.Evidence) > 0 {
 		what, _, _ := strings.Cut(cause.Evidence[0], ": ")
-		cause.Line = lineWith(string(text), what)
+		for _, f := range append([]string{file}, d.Environment.CondaIncludes...) {
+			text, err := os.ReadFile(f)
+			if line := lineWith(string(text), what); err == nil && line > 0 {
+				cause.File, cause.Line = f, line
+				break
+			}
+		}
 	}
 	with.Cause = &cause
 	return &with

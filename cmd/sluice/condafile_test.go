@@ -22,6 +22,11 @@ func TestInCondaFile(t *testing.T) {
 		c := &sluice.Cause{Message: "no", File: file, Line: 3, Evidence: evidence}
 		return &sluice.Error{Code: sluice.CodeInvalid, Message: "no", Cause: c}
 	}
+	more := filepath.Join(filepath.Dir(file), "requirements.txt")
+	if err := os.WriteFile(more, []byte("numpy\n-e .\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	with := &manifest.Deployment{Environment: &manifest.Environment{CondaPath: file, CondaIncludes: []string{more}}}
 	own := &manifest.Deployment{Environment: &manifest.Environment{CondaPath: file}}
 	inline := &manifest.Deployment{Environment: &manifest.Environment{}}
 	for _, tt := range []struct {
@@ -31,6 +36,8 @@ func TestInCondaFile(t *testing.T) {
 		want string
 	}{
 		{"its line", fails("conda_file", "cudatoolkit: it is a CUDA library"), own, file + ":6"},
+		{"in a file that it names", fails("conda_file", "-e: no"), with, more + ":2"},
+		{"in neither", fails("conda_file", "other: no"), with, file},
 		{"in the manifest", fails("conda_file", "cudatoolkit: it is a CUDA library"), inline, file + ":6"},
 		{"not to be found", fails("conda_file", "other: no"), own, file},
 		{"of the whole file", fails("conda_file"), own, file},
