@@ -7,13 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/sluice-ml/sluice"
 )
 
 // backend is a tool that resolves and installs.
@@ -108,34 +104,4 @@ func (j *job) wheels(packages []lockedPackage) string {
 		return ""
 	}
 	return dir
-}
-
-// testFolders are not compiled: they are half of what the scientific packages
-// ship, and nothing imports them.
-const testFolders = `site-packages[/\\].*[/\\]tests[/\\]`
-
-// compile makes the bytecode of an environment that will stand in place, so
-// that no cold start has to. It is bound to the source's digest and never
-// checked: an environment does not change. Without the module site, whose .pth
-// files are code of the packages.
-func (j *job) compile(ctx context.Context, dir, place string) error {
-	j.progress(sluice.StepBuilding, "compiling")
-	libs, err := filepath.Glob(filepath.Join(dir, "lib", "python*", "site-packages"))
-	if err != nil || len(libs) != 1 {
-		return fmt.Errorf("finding the packages in %s: %v", dir, libs)
-	}
-	workers := 1 // starting more costs time too
-	if files, err := filepath.Glob(filepath.Join(libs[0], "*", "*.py")); err == nil && len(files) > 100 {
-		workers = min(runtime.NumCPU(), 8)
-	}
-	rel, err := filepath.Rel(dir, libs[0])
-	if err != nil {
-		return fmt.Errorf("finding the packages in %s: %w", dir, err)
-	}
-	err = j.run(ctx, j.settings.pip, nil, envPython(dir), "-I", "-S", "-m", "compileall", "-qq", "-j", strconv.Itoa(workers), "-x", testFolders,
-		"-d", filepath.Join(place, rel), "--invalidation-mode", "unchecked-hash", libs[0])
-	if failed := (*toolError)(nil); errors.As(err, &failed) && !isDiskFull(failed) {
-		return nil // packages ship files of other Pythons, which do not compile
-	}
-	return err
 }

@@ -52,9 +52,6 @@ func (r *request) build(ctx context.Context, env Env, held *os.File) error {
 	if err := r.b.backend.install(ctx, j, aside, packages, lockFile, j.withBuilt(r.plan.Options)); err != nil {
 		return r.explain(ctx, j, env.LockHash, err)
 	}
-	if err := j.compile(ctx, aside, env.Dir); err != nil {
-		return r.explain(ctx, j, env.LockHash, err)
-	}
 	os.RemoveAll(r.b.wheelsDir(env.LockHash)) // swept later if it cannot be now
 	r.progress(sluice.StepBuilding, "finishing")
 	if err := relocate(aside, env.Dir); err != nil {

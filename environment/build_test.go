@@ -51,7 +51,9 @@ func TestOthersCanRead(t *testing.T) {
 		environ := x.environ(t)
 		for _, mask := range []int{0o077, 0, 0o027} {
 			before := syscall.Umask(mask)
-			env, err := open(t, Config{Dir: t.TempDir(), UV: tool, Environ: environ}).Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+			b := open(t, Config{Dir: t.TempDir(), UV: tool, Environ: environ})
+			env, err := b.Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+			b.background.Wait()
 			syscall.Umask(before)
 			if err != nil {
 				t.Fatal(err)
@@ -90,10 +92,12 @@ func TestNothingRuns(t *testing.T) {
 	forTools(t, func(t *testing.T, tool string) {
 		ran := filepath.Join(t.TempDir(), "ran")
 		x := newIndex(t, wheel{name: "below", version: "1.1", pth: "import os; os.close(os.open('" + ran + "', os.O_CREAT))\n"})
-		env, err := open(t, Config{UV: tool, Environ: x.environ(t)}).Prepare(t.Context(), Spec{Requirements: "below"}, nil)
+		b := open(t, Config{UV: tool, Environ: x.environ(t)})
+		env, err := b.Prepare(t.Context(), Spec{Requirements: "below"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		b.background.Wait()
 		if _, err := os.Stat(ran); err == nil {
 			t.Error("making the environment ran code of its package")
 		}
@@ -102,4 +106,34 @@ func TestNothingRuns(t *testing.T) {
 			t.Errorf("the package's code does not run at all: %v", err)
 		}
 	})
+}
+
+// TestCompiledOnce interrupts the compiling of an environment: the next who
+// asks for it goes on, whoever comes then has nothing to do.
+func TestCompiledOnce(t *testing.T) {
+	x := newIndex(t, wheel{name: "below", version: "1.1"})
+	dir, environ := t.TempDir(), x.environ(t)
+	spec := Spec{Requirements: "below"}
+	first := open(t, Config{Dir: dir, UV: "off", Environ: environ})
+	first.stop() // as if it had been closed at once
+	env, err := first.Prepare(t.Context(), spec, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := filepath.Join(env.Dir, compiled)
+	if _, err := os.Stat(done); err == nil {
+		t.Fatal("a closed builder compiles")
+	}
+	for _, processes := range []int64{1, 0} {
+		b := open(t, Config{Dir: dir, UV: "off", Environ: environ})
+		for range 3 {
+			if _, err := b.Prepare(t.Context(), spec, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.background.Wait()
+		if _, err := os.Stat(done); err != nil || b.started.Load() != processes {
+			t.Errorf("%d processes were started, want %d; %v", b.started.Load(), processes, err)
+		}
+	}
 }

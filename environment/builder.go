@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,8 +46,7 @@ type User struct{ UID, GID uint32 }
 // defaultBuildUser is a number that no system gives to anybody.
 var defaultBuildUser = User{60987, 60987}
 
-// Builder makes environments and keeps them. It holds nothing that must be
-// closed.
+// Builder makes environments and keeps them. The caller closes it.
 type Builder struct {
 	dir     string
 	backend backend
@@ -59,8 +59,13 @@ type Builder struct {
 
 	started atomic.Int64 // processes started, ever
 
-	mu     sync.Mutex // guards failed
-	failed map[string]failure
+	ctx        context.Context // of what goes on in the background
+	stop       context.CancelFunc
+	background sync.WaitGroup
+
+	mu        sync.Mutex // guards failed and compiling
+	failed    map[string]failure
+	compiling map[string]bool // by lock hash
 }
 
 // failure is how the last attempt at a key ended, for those who waited for it.
@@ -83,7 +88,7 @@ func Open(c Config) (*Builder, error) {
 			return nil, fmt.Errorf("opening environments: %w", err)
 		}
 	}
-	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}}
+	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}, compiling: map[string]bool{}}
 	if b.environ == nil {
 		b.environ = os.Environ()
 	}
@@ -103,6 +108,7 @@ func Open(c Config) (*Builder, error) {
 	if find == nil {
 		find = findPythons(b.getenv)
 	}
+	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.pythons = &interpreters{find: find, file: filepath.Join(dir, "interpreters.json")}
 	b.sweep(time.Now().Add(-24 * time.Hour))
 	return b, nil

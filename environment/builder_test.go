@@ -31,6 +31,7 @@ func open(t testing.TB, c Config) *Builder {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { b.Close() })
 	knowPythons(t, b)
 	return b
 }
@@ -95,6 +96,7 @@ func TestPrepare(t *testing.T) {
 				t.Errorf("%q is not in the lock\n%s", line, env.Lock)
 			}
 		}
+		b.background.Wait()
 		compiled, err := filepath.Glob(filepath.Join(env.Dir, "lib", "python*", "site-packages", "__pycache__", "below.*.pyc"))
 		if err != nil || len(compiled) != 1 {
 			t.Errorf("compiled: %v, %v", compiled, err)
@@ -111,6 +113,7 @@ func TestPrepare(t *testing.T) {
 // warm prepares again what is there: no process, no request, the same answer.
 func warm(t *testing.T, x *index, b *Builder, spec Spec, want Env) {
 	t.Helper()
+	b.background.Wait()
 	processes, requests := b.started.Load(), x.requests.Load()
 	got, err := b.Prepare(t.Context(), spec, nil)
 	if err != nil {

@@ -42,6 +42,9 @@ func startAndWait(cmd *exec.Cmd, started func()) error {
 	return cmd.Wait()
 }
 
+// yield has a process run only when nothing else wants to.
+func yield(pid int) { _ = unix.Setpriority(unix.PRIO_PROCESS, pid, 19) }
+
 // lock waits until nobody, in this process or another, holds the file, and
 // holds it. Closing the file lets it go, once every child that inherited it
 // has ended.

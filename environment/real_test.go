@@ -36,6 +36,7 @@ func TestRealPackages(t *testing.T) {
 			if name == "pip" && !strings.Contains(strings.Join(cold.Notices, "\n"), "numpy<2") {
 				t.Errorf("notices are %q", cold.Notices)
 			}
+			b.background.Wait()
 			again := open(t, Config{Dir: dir, UV: c.setting})
 			warm, err := again.Prepare(t.Context(), c.spec, nil)
 			if err != nil || !warm.Reused || warm.Dir != cold.Dir {

@@ -26,6 +26,7 @@ type command struct {
 	dir     string
 	held    *os.File          // inherited: stays locked while the tool lives
 	line    func(line string) // called for every line it writes
+	idle    bool              // only with time that nobody else needs
 	confine *confinement      // nil to run as we do
 	mute    bool              // what it writes to standard output is of no interest
 }
@@ -42,7 +43,7 @@ func (e *toolError) Unwrap() error { return e.err }
 
 // runLog is what the tools say, on the disk and for the one who asked.
 type runLog struct {
-	file     *os.File
+	file     *os.File // nil for none
 	written  int
 	settings settings
 	line     func(string)
@@ -54,7 +55,7 @@ func (l *runLog) add(line string) {
 	if len(l.lines) < keptLines {
 		l.lines = append(l.lines, line)
 	}
-	if l.written < maxLogSize {
+	if l.file != nil && l.written < maxLogSize {
 		n, _ := fmt.Fprintln(l.file, line) // a log that cannot be written stops nothing
 		l.written += n
 	}
@@ -93,7 +94,12 @@ func (b *Builder) run(ctx context.Context, log *runLog, c command) error {
 	if c.confine != nil {
 		err = confined(*c.confine, cmd, func() { w.Close() })
 	} else {
-		err = startAndWait(cmd, func() { w.Close() })
+		err = startAndWait(cmd, func() {
+			w.Close()
+			if c.idle && cmd.Process != nil {
+				yield(cmd.Process.Pid)
+			}
+		})
 	}
 	// A child that outlives the tool may hold the pipe open.
 	r.SetReadDeadline(time.Now().Add(2 * time.Second))

@@ -113,7 +113,7 @@ func (uv) line(j *job, step string) func(string) {
 		switch m := uvDownloading.FindStringSubmatch(line); {
 		case m != nil:
 			j.progress(sluice.StepDownloading, strings.TrimSpace(m[1]+" "+m[2]))
-		case strings.HasPrefix(line, "Resolved "):
+		case strings.HasPrefix(line, "Resolved ") && step == sluice.StepResolving:
 			j.progress(step, strings.ToLower(line[:1])+line[1:])
 		case strings.HasPrefix(line, "Prepared "):
 			j.progress(sluice.StepBuilding, "installing")

@@ -75,6 +75,7 @@ func Server(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	defer environments.Close()
 	instances, err := process.Open(process.Config{Dir: c.Home.Instances(), Shim: []string{c.Runner, "shim"},
 		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Logger: c.Logger})
 	if err != nil {
