@@ -7,7 +7,7 @@
 // error. Load goes to loopback only, is bounded in count, and stops by itself.
 //
 //	make bench                 every group
-//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup
+//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup, environment
 package main
 
 import (
@@ -42,6 +42,7 @@ var groups = []group{
 	{"deploy", deployRows},
 	{"memory", memoryRows},
 	{"startup", startupRows},
+	{"environment", environmentRows},
 }
 
 func main() {

@@ -3,6 +3,8 @@ package manifest
 import (
 	"path/filepath"
 	"strings"
+
+	"github.com/sluice-ml/sluice"
 )
 
 // maxIncludes bounds the files that the requirements of a conda file name.
@@ -36,6 +38,8 @@ func (in *inclusion) lines(items []*node, dir string) []*node {
 	for _, item := range items {
 		option, name := includedFile(item)
 		switch {
+		case option != "" && strings.Contains(name, "://"):
+			in.badHint(item, "download it and name the file", "%s: requirements are read from files of this machine", shorten(sluice.RedactURLs(item.text)))
 		case option == "-r" && name != "":
 			out = append(out, in.file(item, name, dir)...)
 		case option == "-c":
