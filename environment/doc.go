@@ -20,16 +20,26 @@
 //
 //	specs/<hash>.json   plan → lock
 //	locks/<hash>.txt    the lock
-//	envs/<hash>/        the environment; whole when it holds .complete
+//	envs/<hash>/        the environment; whole when it holds .complete, compiled
+//	                    when it holds .compiled
+//	built/<hash>/       a wheel that was built from source
 //	logs/<hash>.log     what the tools said, of the plan and of the lock
+//	tmp/job-<hash>-…/   where one resolution or build works
 //	wheels/<hash>/      what pip downloaded to resolve, until the lock is built
 //	held/<hash>         locked while a plan is resolved or a lock is built
 //	interpreters.json   what each Python found is
 //
-// An environment cannot be moved (its scripts carry its path), so it is built
-// in place under the lock file, and .complete is written when all else is on
-// the disk. The tools inherit the lock file: while one of them lives, killed
-// builder or not, nobody else touches the folder.
+// An environment is built aside, written for the place that its lock names
+// (its scripts carry its path), and renamed there once all of it is on the
+// disk. Whoever builds holds the lock file, and so do the tools, which inherit
+// it: while one of them lives, killed builder or not, nobody else touches the
+// working folder. The next who holds it clears what was left.
+//
+// # Code of strangers
+//
+// Making an environment runs none: only wheels are installed, without starting
+// its Python in a way that reads their .pth files. Where source may be built,
+// that is done apart from all else; see confinement.
 //
 // A Builder may be used from any number of goroutines.
 package environment

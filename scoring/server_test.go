@@ -122,6 +122,8 @@ func TestStartFailures(t *testing.T) {
 			want{sluice.CauseImportMissing, 2, "module cv2_not_there is not installed", "add cv2-not-there to"}},
 		{"module missing in init", "def init():\n    import sklearn_not_there\ndef run(data): pass\n",
 			want{sluice.CauseImportMissing, 2, "module sklearn_not_there is not installed", "conda file"}},
+		{"package of the platform", "import os\nfrom azureml.core.model import Model\n",
+			want{sluice.CauseImportMissing, 2, "module azureml.core.model of azureml-core is not installed", "tags: {sluice.platform_packages: install}"}},
 		{"import raises", "def init(): pass\ndef run(data): pass\nundefined\n",
 			want{sluice.CauseImportFailed, 3, "NameError: name 'undefined' is not defined", ""}},
 		{"init raises", "import json\ndef init():\n    json.loads('{')\ndef run(data): pass\n",

@@ -113,13 +113,6 @@ func (e *Engine) collect(pid int) {
 	}
 }
 
-func (e *Engine) pause(d time.Duration) {
-	select {
-	case <-e.ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // killLeftovers kills what an instance without a shim still has running, and
 // reports whether there was anything.
 func (h host) killLeftovers(s *seen) bool {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/engine"
@@ -376,4 +377,12 @@ func removeTree(root string) error {
 		return nil
 	})
 	return os.RemoveAll(root)
+}
+
+// pause waits, at most until the engine is closed.
+func (e *Engine) pause(d time.Duration) {
+	select {
+	case <-e.ctx.Done():
+	case <-time.After(d):
+	}
 }
