@@ -144,8 +144,12 @@ func startWithRoom(t *testing.T, d *smalldisk.Disk, s state, fill func(int64)) {
 		if pids := commands(t, e, w.ID); len(pids) != 1 || pids[0] != i.PID {
 			t.Errorf("%s the commands %v run, want %d", scarce, pids, i.PID)
 		}
-		if all && !log.says(noSpace) && !refusedForRoom(list(t, e, w.ID)) {
-			break
+		enough := all && !log.says(noSpace) && !refusedForRoom(list(t, e, w.ID))
+		if err := e.Remove(t.Context(), 1, w.ID); err != nil {
+			t.Error(err)
+		}
+		if enough {
+			return
 		}
 	}
 }
@@ -178,13 +182,12 @@ func (h *heard) forget() {
 func TestACopyRunsOnOnAFullDisk(t *testing.T) {
 	d, s := onSmallDisk(t)
 	e := s.open(t)
-	flag := filepath.Join(t.TempDir(), "flag")
-	w := workload(t, "w", engine.RestartAlways, "print:before", "until:"+flag, "lines:200", "until:"+flag+"2", "print:after", "wait")
+	w := workload(t, "w", engine.RestartAlways, "print:before", "until:${run}/one", "lines:200", "until:${run}/two", "print:after", "wait")
 	ensure(t, e, w, 1)
 	i := one(t, e, "w")
 	until(t, "the first line", func() bool { return logOf(t, e, i.ID) == "before" })
 	d.Fill(0)
-	write(t, flag)
+	signalTo(t, i, "one")
 	e.Close()
 	full := s.open(t) // an engine that starts on a full disk knows everything
 	ensure(t, full, w, 1)
@@ -194,7 +197,7 @@ func TestACopyRunsOnOnAFullDisk(t *testing.T) {
 	// A page that was begun takes some lines.
 	until(t, "the page to be full", func() bool { return len(logOf(t, full, i.ID)) > 4000 })
 	d.Free()
-	write(t, flag+"2")
+	signalTo(t, i, "two")
 	until(t, "the last line", func() bool { return strings.HasSuffix(logOf(t, full, i.ID), "\nafter") })
 	if text := logOf(t, full, i.ID); !strings.Contains(text, "bytes of output were lost here") {
 		t.Errorf("the log does not say that something is missing:\n%s", text)
@@ -208,13 +211,12 @@ func TestACopyRunsOnOnAFullDisk(t *testing.T) {
 func TestAnEndOnAFullDiskIsTrue(t *testing.T) {
 	d, s := onSmallDisk(t)
 	e := s.open(t)
-	flag := filepath.Join(t.TempDir(), "flag")
-	w := workload(t, "w", engine.RestartNever, "leave:9", "print:left", "until:"+flag, "exit:42")
+	w := workload(t, "w", engine.RestartNever, "leave:9", "print:left", "until:${run}/flag", "exit:42")
 	ensure(t, e, w, 1)
 	i := one(t, e, "w")
 	until(t, "its message", func() bool { return logOf(t, e, i.ID) == "left" })
 	d.Fill(0)
-	write(t, flag)
+	signalTo(t, i, "flag")
 	until(t, "the end of the command", func() bool { return !alive(i.PID) })
 	if got := get(t, e, i.ID); got.Phase.Ended() && (got.Exit == nil || got.Exit.Code != 42) {
 		t.Errorf("on a full disk it is listed as %+v", got)
@@ -355,9 +357,12 @@ func TestAStartOnAFullDiskIsTriedAgainWithPauses(t *testing.T) {
 	one(t, e, "w")
 }
 
-func write(t *testing.T, path string) {
+// signalTo makes an empty file, which takes no room, in the private directory of
+// a copy.
+func signalTo(t *testing.T, i engine.Instance, name string) {
 	t.Helper()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
+	run := filepath.Dir(strings.TrimPrefix(i.Address, "unix://"))
+	if err := os.WriteFile(filepath.Join(run, name), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
