@@ -21,9 +21,10 @@ var mayImport = map[string][]string{
 	"manifest":                     {"."},                          // YAML people write, nothing of servers
 	"store":                        {".", "disk"},                  // so that a third database is only a file
 	"store/storetest":              {".", "store"},                 // the store's conformance suite
-	"artifact":                     {".", "disk"},                  // likewise for buckets
+	"artifact":                     {".", "disk", "diskuse"},       // likewise for buckets
 	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
 	"environment":                  {".", "disk"},                  // knows packages, not deployments
+	"diskuse":                      {},                             // asks the disk, and knows nothing else
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
