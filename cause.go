@@ -92,9 +92,15 @@ func (c *Cause) Where() string {
 // DiskFull gives the cause of a write that found no room, as an error that still
 // tells what lies underneath. The sentence names what was written, where, and
 // the room there is.
-func DiskFull(sentence string, err error) error {
-	return &underlain{&Cause{Code: CauseDiskFull, Message: sentence,
-		Hint: "free space on that disk, or delete endpoints and model versions that are no longer needed"}, err}
+func DiskFull(sentence string, err error) error { return DiskFullThen(sentence, "", err) }
+
+// DiskFullThen is [DiskFull] with a next step that knows more: what would come
+// free, for example.
+func DiskFullThen(sentence, next string, err error) error {
+	if next == "" {
+		next = "`sluice prune` removes what nothing needs; else free space on that disk, or delete endpoints and model versions that are no longer needed"
+	}
+	return &underlain{&Cause{Code: CauseDiskFull, Message: sentence, Hint: next}, err}
 }
 
 // underlain is a cause with the error it was made from.

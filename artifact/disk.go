@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"context"
 	"syscall"
 
 	"github.com/sluice-ml/sluice"
@@ -12,6 +13,10 @@ func isDiskFull(err error) bool { return disk.IsFull(err) }
 
 // diskFull says that what could not be written below dir for lack of space. It
 // is an error by which callers know a full disk, as the system's own is.
-func diskFull(what, dir string) error {
-	return sluice.DiskFull(disk.Sentence(what, dir), syscall.ENOSPC)
+func (s *Store) diskFull(ctx context.Context, what, dir string) error {
+	next := ""
+	if s.options.NextStep != nil {
+		next = s.options.NextStep(ctx)
+	}
+	return sluice.DiskFullThen(disk.Sentence(what, dir), next, syscall.ENOSPC)
 }

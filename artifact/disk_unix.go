@@ -5,19 +5,12 @@ package artifact
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// freeSpace gives the bytes that we may still write below dir.
-func freeSpace(dir string) (int64, bool) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, false
-	}
-	return int64(st.Bavail) * int64(st.Bsize), true
-}
 
 // syncDir makes the names in dir durable.
 func syncDir(dir string) error {
@@ -31,4 +24,29 @@ func syncDir(dir string) error {
 		return fmt.Errorf("syncing %s: %w", dir, err)
 	}
 	return nil
+}
+
+// lastUse gives when a file was last asked for, or read.
+func lastUse(info fs.FileInfo) time.Time { return accessTime(info) }
+
+// lockFile locks a file, shared or alone, until unlock is called. Nobody holds
+// it for longer than a few looks at the disk take.
+func lockFile(path string, alone bool) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the artifact store: %w", err)
+	}
+	how := unix.LOCK_SH
+	if alone {
+		how = unix.LOCK_EX
+	}
+	for {
+		switch err := unix.Flock(int(f.Fd()), how); {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case !errors.Is(err, unix.EINTR):
+			f.Close()
+			return nil, fmt.Errorf("locking the artifact store: %w", err)
+		}
+	}
 }

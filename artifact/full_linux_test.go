@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,17 +18,7 @@ import (
 // TestDiskFull fills a real file system of 1 MiB.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("CI mounts a small file system: %v", err)
-		}
-		t.Skipf("mounting a small file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	mountSmall(t, dir)
 	s, err := artifact.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -73,11 +64,76 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestDiskFullWithinParts fills a real file system while a file arrives in
+// parts. What has arrived counts, and the rest follows once there is room.
+func TestDiskFullWithinParts(t *testing.T) {
+	dir := t.TempDir()
+	mountSmall(t, dir)
+	s, err := artifact.OpenWith(dir, artifact.Options{PartSize: partSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := putPart(t, s, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	content, l := largeFile()
+	filler := dir + "/filler"
+	in := &fillingReader{r: io.MultiReader(bytes.NewReader(content[partSize:partSize+100]), bytes.NewReader(content[partSize+100:2*partSize])), fill: func() {
+		for {
+			f, err := os.OpenFile(filler, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, err = f.Write(make([]byte, 4096))
+			f.Close()
+			if err != nil {
+				return
+			}
+		}
+	}}
+	wantDiskFull(t, putPart(t, s, 1, in))
+	if have, err := s.Parts(t.Context(), l); err != nil || !slices.Equal(have, []int{0}) {
+		t.Errorf("the parts %v are there, %v", have, err)
+	}
+	wantDiskFull(t, putPart(t, s, 1, nil))
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if err := putPart(t, s, n, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Join(t.Context(), l); err != nil {
+		t.Error(err)
+	}
+}
+
+// mountSmall mounts a file system of 1 MiB.
+func mountSmall(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("CI mounts a small file system: %v", err)
+		}
+		t.Skipf("mounting a small file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func wantDiskFull(t *testing.T, err error) {
 	t.Helper()
 	var c *sluice.Cause
 	if !errors.As(err, &c) || c.Code != sluice.CauseDiskFull {
 		t.Fatalf("got %v, want a full disk", err)
+	}
+	if !strings.Contains(c.Hint, "sluice prune") {
+		t.Errorf("%q does not name the next step", c.Hint)
 	}
 	if !strings.Contains(c.Message, "free") {
 		t.Errorf("%q does not tell the free space", c.Message)

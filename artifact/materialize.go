@@ -36,22 +36,22 @@ func (s *Store) Materialize(ctx context.Context, treeDigest, dir string) error {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return s.placing(dir, err)
+		return s.placing(ctx, dir, err)
 	}
 	aside := besides(dir, "new")
 	defer removeAll(aside)
 	if err := s.build(ctx, t, aside); err != nil {
-		return s.placing(dir, err)
+		return s.placing(ctx, dir, err)
 	}
-	return s.placing(dir, swap(aside, dir, t))
+	return s.placing(ctx, dir, swap(aside, dir, t))
 }
 
-func (s *Store) placing(dir string, err error) error {
+func (s *Store) placing(ctx context.Context, dir string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case isDiskFull(err):
-		return diskFull("model and code files", dir)
+		return s.diskFull(ctx, "model and code files", dir)
 	}
 	return fmt.Errorf("placing files in %s: %w", dir, err)
 }
@@ -239,7 +239,7 @@ func (p *placer) makeExecutable(ctx context.Context, f sluice.TreeFile, path str
 		return err
 	}
 	defer src.Close()
-	return p.store.writeFile(path, 0o555, sealTime(f.Digest), "an executable file", func(w io.Writer) error {
+	return p.store.writeFile(ctx, path, 0o555, sealTime(f.Digest), "an executable file", func(w io.Writer) error {
 		return copyVerified(ctx, w, src, f.Digest, f.Size)
 	})
 }

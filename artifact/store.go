@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/disk"
+	"github.com/sluice-ml/sluice/diskuse"
 )
 
 // maxTreeBytes bounds the stored listing of a tree.
@@ -26,21 +28,41 @@ const maxTreeBytes = 256 << 20
 // takes it for the leftover of a killed process.
 const staleUpload = 24 * time.Hour
 
+// Options are what a Store may be given; the zero value will do.
+type Options struct {
+	// PartSize is how large the parts of large files are; 0 for
+	// [DefaultPartSize].
+	PartSize int64
+	// Admit is asked before bytes that a client sends are written; its error
+	// refuses them. What names them to a person.
+	Admit func(ctx context.Context, what string, bytes int64) error
+	// NextStep says what to do when the disk is full; "" for the usual advice.
+	NextStep func(ctx context.Context) string
+}
+
 // Store is a store of blobs and trees in one directory of the local disk.
 type Store struct {
-	dir string
+	dir     string
+	options Options
+	parts   claims // of files that arrive in parts
 }
 
 // Open opens the store in dir and makes it when it is not there.
-func Open(dir string) (*Store, error) {
+func Open(dir string) (*Store, error) { return OpenWith(dir, Options{}) }
+
+// OpenWith opens the store in dir with options.
+func OpenWith(dir string, o Options) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening artifact store: %w", err)
 	}
-	s := &Store{dir: abs}
-	for _, d := range []string{"blobs", "trees", "tmp"} {
+	if o.PartSize <= 0 {
+		o.PartSize = DefaultPartSize
+	}
+	s := &Store{dir: abs, options: o}
+	for _, d := range []string{"blobs", "trees", "tmp", "parts"} {
 		if err := os.MkdirAll(filepath.Join(abs, d), 0o700); isDiskFull(err) {
-			return nil, diskFull("the artifact store", abs)
+			return nil, sluice.DiskFull(disk.Sentence("the artifact store", abs), err)
 		} else if err != nil {
 			return nil, fmt.Errorf("opening artifact store: %w", err)
 		}
@@ -52,7 +74,8 @@ func Open(dir string) (*Store, error) {
 }
 
 // sweep removes the temporary files of uploads that nobody can be writing any
-// more.
+// more. One that is about to be renamed carries its seal already, so the time
+// of last access counts too.
 func (s *Store) sweep(before time.Time) error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "tmp"))
 	if err != nil {
@@ -60,7 +83,7 @@ func (s *Store) sweep(before time.Time) error {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil && info.ModTime().Before(before) {
+		if err == nil && info.ModTime().Before(before) && lastUse(info).Before(before) {
 			err = os.Remove(filepath.Join(s.dir, "tmp", e.Name()))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -80,8 +103,13 @@ func (s *Store) path(kind, digest string) string {
 }
 
 // Missing gives those of digests that the store lacks, in the order given and
-// each once.
+// each once. Those that it has stay for [Grace] at least, needed or not.
 func (s *Store) Missing(ctx context.Context, digests []string) ([]string, error) {
+	unlock, err := s.lockShared()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	var missing []string
 	seen := make(map[string]bool, len(digests))
 	for _, d := range digests {
@@ -95,7 +123,7 @@ func (s *Store) Missing(ctx context.Context, digests []string) ([]string, error)
 			continue
 		}
 		seen[d] = true
-		switch _, err := s.sound(ctx, d); {
+		switch err := s.use(ctx, d); {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, d)
 		case err != nil:
@@ -116,21 +144,49 @@ func (s *Store) PutBlob(ctx context.Context, digest string, size int64, r io.Rea
 	if size < 0 {
 		return sluice.Errorf(sluice.CodeInvalid, "the size of blob %s is negative", digest)
 	}
-	switch have, err := s.sound(ctx, digest); {
-	case err == nil && have.Size() == size:
-		return nil
-	case err == nil:
-		return sluice.Errorf(sluice.CodeInvalid, "blob %s has %d bytes, not %d", digest, have.Size(), size)
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("looking for blob %s: %w", digest, err)
+	if there, err := s.has(ctx, digest, size); there || err != nil {
+		return err
 	}
 	what := fmt.Sprintf("an uploaded file of %d bytes", size)
-	if free, ok := freeSpace(s.dir); ok && free < size {
-		return diskFull(what, s.dir)
+	if err := s.admit(ctx, what, size); err != nil {
+		return err
 	}
-	return s.writeFile(s.blobPath(digest), 0o444, sealTime(digest), what, func(w io.Writer) error {
+	return s.writeFile(ctx, s.blobPath(digest), 0o444, sealTime(digest), what, func(w io.Writer) error {
 		return copyVerified(ctx, w, r, digest, size)
 	})
+}
+
+// has reports whether the blob is there, which keeps it for a while. One of
+// another size is refused.
+func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error) {
+	unlock, err := s.lockShared()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	switch have, err := s.sound(ctx, digest); {
+	case err == nil && have.Size() == size:
+		return true, touch(s.blobPath(digest), digest, have)
+	case err == nil:
+		return false, sluice.Errorf(sluice.CodeInvalid, "blob %s has %d bytes, not %d", digest, have.Size(), size)
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, fmt.Errorf("looking for blob %s: %w", digest, err)
+	}
+}
+
+// admit refuses bytes for which there is no room.
+func (s *Store) admit(ctx context.Context, what string, bytes int64) error {
+	if s.options.Admit != nil {
+		if err := s.options.Admit(ctx, what, bytes); err != nil {
+			return err
+		}
+	}
+	if free, _, ok := diskuse.Room(s.dir); ok && free < bytes {
+		return s.diskFull(ctx, what, s.dir)
+	}
+	return nil
 }
 
 // copyVerified copies exactly size bytes with the digest from r to w, and
@@ -158,10 +214,10 @@ func copyVerified(ctx context.Context, w io.Writer, r io.Reader, digest string, 
 
 // writeFile writes a file aside and renames it into place, synced. On any
 // error nothing is left. what names it to a person when the disk is full.
-func (s *Store) writeFile(path string, mode fs.FileMode, seal time.Time, what string, write func(io.Writer) error) (err error) {
+func (s *Store) writeFile(ctx context.Context, path string, mode fs.FileMode, seal time.Time, what string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if isDiskFull(err) {
-			err = diskFull(what, s.dir)
+			err = s.diskFull(ctx, what, s.dir)
 		}
 	}()
 	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-")
@@ -180,7 +236,7 @@ func (s *Store) writeFile(path string, mode fs.FileMode, seal time.Time, what st
 	if err := tmp.Chmod(mode); err != nil {
 		return fmt.Errorf("writing to the artifact store: %w", err)
 	}
-	if err := os.Chtimes(tmp.Name(), seal, seal); err != nil {
+	if err := os.Chtimes(tmp.Name(), time.Now(), seal); err != nil {
 		return fmt.Errorf("writing to the artifact store: %w", err)
 	}
 	if err := tmp.Sync(); err != nil {
@@ -229,7 +285,7 @@ func sealed(ctx context.Context, path, digest string, mode fs.FileMode) (fs.File
 	if err := os.Chmod(path, mode); err != nil {
 		return nil, err
 	}
-	if err := os.Chtimes(path, sealTime(digest), sealTime(digest)); err != nil {
+	if err := os.Chtimes(path, time.Now(), sealTime(digest)); err != nil {
 		return nil, err
 	}
 	return info, nil
@@ -269,12 +325,24 @@ func (s *Store) OpenBlob(ctx context.Context, digest string) (io.ReadCloser, err
 
 // PutTree keeps a tree and gives its digest. A tree that could do harm
 // ([sluice.Tree.Check]) or whose blobs are not all there with the sizes it
-// names is refused.
+// names is refused. It stays for [Grace] at least, with all its blobs.
 func (s *Store) PutTree(ctx context.Context, t sluice.Tree) (string, error) {
 	if err := t.Check(); err != nil {
 		return "", err
 	}
-	digest := t.Digest()
+	text, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("writing tree: %w", err)
+	}
+	if err := s.admit(ctx, "a listing of files", int64(len(text))); err != nil {
+		return "", err
+	}
+	unlock, err := s.lockShared()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	digest := sluice.DigestBytes(text)
 	for _, f := range t.Files {
 		if err := ctx.Err(); err != nil {
 			return "", err
@@ -286,45 +354,54 @@ func (s *Store) PutTree(ctx context.Context, t sluice.Tree) (string, error) {
 			return "", fmt.Errorf("looking for blob %s: %w", f.Digest, err)
 		case have.Size() != f.Size:
 			return "", sluice.Errorf(sluice.CodeInvalid, "file %q has %d bytes, not %d", f.Path, have.Size(), f.Size)
+		default:
+			if err := touch(s.blobPath(f.Digest), f.Digest, have); err != nil {
+				return "", err
+			}
 		}
 	}
-	if has, err := s.HasTree(ctx, digest); err != nil || has {
+	if has, err := s.useTree(ctx, digest); err != nil || has {
 		return digest, err
 	}
-	text, err := json.Marshal(t)
-	if err != nil {
-		return "", fmt.Errorf("writing tree: %w", err)
-	}
-	err = s.writeFile(s.treePath(digest), 0o444, sealTime(digest), "a listing of files", func(w io.Writer) error {
+	err = s.writeFile(ctx, s.treePath(digest), 0o444, sealTime(digest), "a listing of files", func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
 	return digest, err
 }
 
-// HasTree reports whether the tree is there.
+// HasTree reports whether the tree is there. If so it stays for [Grace] at
+// least, needed or not, with all its blobs: long enough to register it.
 func (s *Store) HasTree(ctx context.Context, digest string) (bool, error) {
 	if err := sluice.CheckDigest(digest); err != nil {
 		return false, err
 	}
-	switch _, err := sealed(ctx, s.treePath(digest), digest, 0o444); {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("looking for tree %s: %w", digest, err)
+	unlock, err := s.lockShared()
+	if err != nil {
+		return false, err
 	}
-	return true, nil
+	defer unlock()
+	return s.useTree(ctx, digest)
+}
+
+// soundTree gives the tree's file, fs.ErrNotExist when there is none that is
+// whole.
+func (s *Store) soundTree(ctx context.Context, digest string) (fs.FileInfo, error) {
+	return sealed(ctx, s.treePath(digest), digest, 0o444)
 }
 
 // GetTree gives a tree. One that is not there is [sluice.CodeNotFound].
 func (s *Store) GetTree(ctx context.Context, digest string) (sluice.Tree, error) {
 	var t sluice.Tree
-	if has, err := s.HasTree(ctx, digest); err != nil {
+	if err := sluice.CheckDigest(digest); err != nil {
 		return t, err
-	} else if !has {
-		return t, sluice.Errorf(sluice.CodeNotFound, "there is no tree %s", digest)
 	}
-	f, err := os.Open(s.treePath(digest))
+	if _, err := s.soundTree(ctx, digest); errors.Is(err, fs.ErrNotExist) {
+		return t, sluice.Errorf(sluice.CodeNotFound, "there is no tree %s", digest)
+	} else if err != nil {
+		return t, fmt.Errorf("looking for tree %s: %w", digest, err)
+	}
+	f, err := openUnused(s.treePath(digest))
 	if err != nil {
 		return t, fmt.Errorf("reading tree %s: %w", digest, err)
 	}

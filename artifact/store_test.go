@@ -18,12 +18,14 @@ import (
 func open(t *testing.T) (*artifact.Store, string) {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := artifact.Open(dir)
+	s, err := artifact.OpenWith(dir, artifact.Options{PartSize: partSize})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s, dir
 }
+
+const partSize = 64 << 10
 
 func TestConformance(t *testing.T) {
 	artifacttest.Run(t, func(t *testing.T) artifacttest.Store {
@@ -47,7 +49,7 @@ func TestOtherFileSystem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := artifact.Open(dir)
+		s, err := artifact.OpenWith(dir, artifact.Options{PartSize: partSize})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +155,7 @@ func TestBrokenUploadLeavesNothing(t *testing.T) {
 		t.Fatal("a broken upload was taken")
 	}
 	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
+		if err == nil && !e.IsDir() && e.Name() != "lock" {
 			t.Errorf("left behind: %s", path)
 		}
 		return err

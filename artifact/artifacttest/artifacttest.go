@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/artifact"
 )
 
 // Store is what a store of content promises; package artifact documents it.
@@ -36,9 +37,16 @@ type Store interface {
 	HasTree(ctx context.Context, digest string) (bool, error)
 	GetTree(ctx context.Context, digest string) (sluice.Tree, error)
 	Materialize(ctx context.Context, treeDigest, dir string) error
+
+	PartSize() int64
+	Parts(ctx context.Context, l artifact.Large) ([]int, error)
+	PutPart(ctx context.Context, l artifact.Large, n int, length int64, sum uint32, r io.Reader) error
+	Join(ctx context.Context, l artifact.Large) error
+	Sweep(ctx context.Context, o artifact.Sweep) (artifact.Swept, error)
 }
 
-// Run runs the suite. open gives an empty store.
+// Run runs the suite. open gives an empty store whose parts have at most a
+// mebibyte.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	for name, test := range map[string]func(*testing.T, Store){
 		"blob comes back":             blobComesBack,
@@ -55,6 +63,11 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"materialize follows no link": materializeFollowsNoLink,
 		"materialize at once":         materializeAtOnce,
 		"materialize of nothing":      materializeOfNothing,
+		"parts come together":         partsComeTogether,
+		"parts that cannot be":        partsThatCannotBe,
+		"parts of a damaged file":     partsOfADamagedFile,
+		"parts at once":               partsAtOnce,
+		"fresh content stays":         freshContentStays,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
