@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"store/storetest":              {".", "store"},                 // the store's conformance suite
 	"artifact":                     {".", "disk", "diskuse"},       // likewise for buckets
 	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
-	"environment":                  {".", "disk"},                  // knows packages, not deployments
+	"environment":                  {".", "disk", "diskuse"},       // knows packages, not deployments
 	"diskuse":                      {},                             // asks the disk, and knows nothing else
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory

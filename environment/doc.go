@@ -41,5 +41,9 @@
 // its Python in a way that reads their .pth files. Where source may be built,
 // that is done apart from all else; see confinement.
 //
+// [Builder.Prune] removes environments that nothing needs, under the lock file
+// of each. Whoever is given one by Prepare has it noted with [Builder.Hold],
+// and it stays for a while.
+//
 // A Builder may be used from any number of goroutines.
 package environment
