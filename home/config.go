@@ -18,6 +18,7 @@ type Config struct {
 	Gateway Gateway `yaml:"gateway"`
 	Engine  Engine  `yaml:"engine"`
 	Python  Python  `yaml:"python"`
+	Disk    Disk    `yaml:"disk"`
 	Log     Log     `yaml:"log"`
 }
 
@@ -51,6 +52,12 @@ type Python struct {
 	BuildUser    uint32 `yaml:"build_user"` // number of the user and group that they are built as
 }
 
+// Disk is how much room uploaded files and environments may take.
+type Disk struct {
+	Budget Size `yaml:"budget"` // of both together, e.g. 20GiB; 0 for no limit but the disk's
+	Warn   int  `yaml:"warn"`   // percent of the budget at which to warn
+}
+
 // Log is how much Sluice's own processes write.
 type Log struct {
 	Level string `yaml:"level"` // debug, info, warn, error
@@ -63,6 +70,7 @@ func Default() Config {
 		Gateway: Gateway{Listen: "localhost:8443", MaxBody: 100 << 20,
 			IdleAfter: 2 * time.Minute, Header: 10 * time.Second},
 		Python: Python{BuildUser: 60987}, // which no system gives to anybody
+		Disk:   Disk{Warn: 80},
 		Log:    Log{Level: "info"},
 	}
 }
@@ -160,6 +168,9 @@ func (c Config) Validate() error {
 	}
 	if c.Gateway.MaxBody < 1 {
 		return errors.New("gateway.max_body must be at least 1 byte")
+	}
+	if c.Disk.Warn < 1 || c.Disk.Warn > 100 {
+		return fmt.Errorf("disk.warn: %d is not a percentage from 1 to 100", c.Disk.Warn)
 	}
 	return nil
 }

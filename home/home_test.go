@@ -42,6 +42,13 @@ func TestLoadSaysWhere(t *testing.T) {
 		"log: {level: loud}":                "log.level",
 		"gateway: {max_body: 0}":            "max_body",
 		"api: {listen: 'localhost:0'}\n---": "",
+		"disk:\n  budget: 20\n":             `sluice.yml:2:11: "20" is not a size: write for example 20GiB or 500MB`,
+		"disk:\n  budget: lots\n":           `sluice.yml:2:11: "lots" is not a size`,
+		"disk:\n  budget: [1]\n":            "sluice.yml:2:",
+		"disk: {warn: 0}":                   "disk.warn: 0 is not a percentage",
+		"disk: {warn: 101}":                 "disk.warn",
+		"disk: {warn: many}":                "sluice.yml:1:",
+		"disk: {budget: 20 GiB, warn: 90}":  "",
 	} {
 		dir := Dir(t.TempDir())
 		if err := os.WriteFile(dir.Config(), []byte(text), 0o600); err != nil {
