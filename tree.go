@@ -25,6 +25,16 @@ type TreeFile struct {
 	Executable bool   `json:"executable,omitempty"`
 }
 
+// LargeFile is a file that is uploaded in parts. All parts but the last have
+// the store's part size, so that a number says which bytes it is and no two
+// overlap. Scope keeps those apart that need not trust each other: the parts
+// of one are none of another's.
+type LargeFile struct {
+	Scope  string
+	Digest string
+	Size   int64 // bytes
+}
+
 // MaxTreeFiles and maxTreeDepth bound a tree, so that a stranger's exhausts
 // neither memory nor the time it takes to check it.
 const (

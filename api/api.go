@@ -57,6 +57,20 @@ type Artifacts interface {
 	PutBlob(ctx context.Context, digest string, size int64, r io.Reader) error
 	PutTree(ctx context.Context, tree sluice.Tree) (digest string, err error)
 	HasTree(ctx context.Context, digest string) (bool, error)
+
+	// Large files may come in parts, numbered from 0, each with its CRC-32C.
+	PartSize() int64
+	Parts(ctx context.Context, l sluice.LargeFile) ([]int, error)
+	PutPart(ctx context.Context, l sluice.LargeFile, n int, length int64, sum uint32, r io.Reader) error
+	Join(ctx context.Context, l sluice.LargeFile) error
+}
+
+// Disk looks after the room there is.
+type Disk interface {
+	// Check refuses what there would be no room for; what names it.
+	Check(ctx context.Context, what string, bytes int64) error
+	Use(ctx context.Context) (sluice.DiskUse, error)
+	Prune(ctx context.Context, dryRun bool) (sluice.Pruned, error)
 }
 
 // Keys makes endpoint keys and seals them for the store. Digest gives what
@@ -99,6 +113,9 @@ type Config struct {
 	// with its packages, and AliasNames the references it knows. Default: none.
 	Aliases    func(sluice.Ref) (*sluice.Environment, bool)
 	AliasNames []string
+	// Disk is asked before an upload begins and served at …/prune; default: there
+	// is always room, and nothing can be pruned.
+	Disk Disk
 	// Status is served to authenticated clients at /sluice/status; default {}.
 	Status func(ctx context.Context) any
 	// Ready says why the server cannot do its work now; default: always ready.

@@ -238,8 +238,12 @@ func (s *server) listVersions(k assetKind, w http.ResponseWriter, r *request) er
 		m := res.Header()
 		hidden, archived := assetFlags(res)
 		if q.Name == "" {
-			return strings.EqualFold(m.Properties["hash_sha256"], hash) &&
-				(r.param("hashVersion") == "" || m.Properties["hash_version"] == r.param("hashVersion"))
+			if !strings.EqualFold(m.Properties["hash_sha256"], hash) ||
+				r.param("hashVersion") != "" && m.Properties["hash_version"] != r.param("hashVersion") {
+				return false
+			}
+			here, err := s.hasContent(r.Context(), res)
+			return here && err == nil // else it has to be uploaded again
 		}
 		return !*hidden && view.shows(*archived || archivedWhole) &&
 			(r.param("version") == "" || strings.EqualFold(m.Version, r.param("version"))) &&

@@ -66,7 +66,41 @@ func (s *server) resolve(r *request, kind sluice.Kind, field, text string) (stri
 		}
 		return "", err
 	}
-	return version.String(), nil
+	return version.String(), s.keepContent(r.Context(), r.scope.Workspace, kind, field, version)
+}
+
+// keepContent sees that the content of a version is here, and stays while the
+// request that refers to it is carried out. What was made for one deployment
+// may have gone after it.
+func (s *server) keepContent(ctx context.Context, workspace string, kind sluice.Kind, field string, ref sluice.Ref) error {
+	res, err := s.Store.Get(ctx, sluice.Key{Workspace: workspace, Kind: kind, Name: ref.Name, Version: ref.Version})
+	if err != nil {
+		return err
+	}
+	here, err := s.hasContent(ctx, res)
+	if err != nil || here {
+		return err
+	}
+	message := fmt.Sprintf("the files of %s %s are no longer here", kind, ref)
+	hint := "upload them again: deploy from the folder, not from a reference to what was made for another deployment"
+	return &sluice.Error{Code: sluice.CodeInvalid, Message: message, Hint: hint, Target: field,
+		Cause: &sluice.Cause{Code: sluice.CauseReference, Message: message, Hint: hint}}
+}
+
+// hasContent reports whether the files of a version are here, and keeps them
+// for a while if so.
+func (s *server) hasContent(ctx context.Context, res sluice.Resource) (bool, error) {
+	var tree string
+	switch a := res.(type) {
+	case *sluice.Model:
+		tree = a.Content.Tree
+	case *sluice.CodeVersion:
+		tree = a.Content.Tree
+	}
+	if tree == "" {
+		return true, nil
+	}
+	return s.Artifacts.HasTree(ctx, tree)
 }
 
 // versionOf gives the reference with its version set and its name as it was

@@ -42,6 +42,7 @@ func routes() []route {
 		all = append(all, route{method: method, segments: strings.Split(path, "/")[1:], handle: handle})
 	}
 	add("GET", inWorkspace, (*server).getWorkspace)
+	add("POST", inWorkspace+"/prune", (*server).prune)
 	add("GET", inWorkspace+"/"+opStatusName+"/{operation}", (*server).getOperation)
 	add("GET", inWorkspace+"/"+opResultName+"/{operation}", (*server).getOperationResult)
 	add("GET", "/subscriptions/{sub}/resourceGroups/{rg}/providers/"+arm.Provider+"/workspaces", (*server).listWorkspaces)
@@ -99,6 +100,8 @@ func routes() []route {
 	}
 	signed("POST", "/missing", (*server).uploadMissing)
 	signed("PUT", "/blobs/{digest}", (*server).uploadBlob)
+	signed("PUT", "/blobs/{digest}/parts/{part}", (*server).uploadPart)
+	signed("POST", "/blobs/{digest}/join", (*server).uploadJoin)
 	signed("POST", "/commit", (*server).uploadCommit)
 	return all
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -74,16 +76,18 @@ func readTree(r *request) (sluice.Tree, error) {
 	return tree, tree.Check()
 }
 
+// uploadMissing says what of a tree has to be sent: whole files, and of large
+// ones the parts that are not here yet.
 func (s *server) uploadMissing(w http.ResponseWriter, r *request) error {
 	tree, err := readTree(r)
 	if err != nil {
 		return err
 	}
 	digests := make([]string, 0, len(tree.Files))
-	known := make(map[string]bool, len(tree.Files))
+	sizes := make(map[string]int64, len(tree.Files))
 	for _, f := range tree.Files {
-		if !known[f.Digest] {
-			known[f.Digest] = true
+		if _, known := sizes[f.Digest]; !known {
+			sizes[f.Digest] = f.Size
 			digests = append(digests, f.Digest)
 		}
 	}
@@ -91,10 +95,61 @@ func (s *server) uploadMissing(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if missing == nil {
-		missing = []string{}
+	out := arm.MissingBlobs{Missing: append([]string{}, missing...), PartSize: s.Artifacts.PartSize()}
+	toSend := int64(0)
+	for _, digest := range missing {
+		here, err := s.partsHere(r, &out, digest, sizes[digest])
+		if err != nil {
+			return err
+		}
+		if toSend += sizes[digest] - here; toSend < 0 || toSend > math.MaxInt64/2 {
+			return sluice.Errorf(sluice.CodeTooLarge, "the files are too large")
+		}
 	}
-	return answer(w, http.StatusOK, arm.MissingBlobs{Missing: missing})
+	if s.Disk != nil && len(missing) > 0 {
+		if err := s.room(r, &out, len(missing), toSend); err != nil {
+			return err
+		}
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// partsHere notes which parts of a large file are here already, and gives
+// their bytes.
+func (s *server) partsHere(r *request, out *arm.MissingBlobs, digest string, size int64) (bytes int64, err error) {
+	if size <= out.PartSize {
+		return 0, nil
+	}
+	parts, err := s.Artifacts.Parts(r.Context(), sluice.LargeFile{Scope: r.scope.Workspace, Digest: digest, Size: size})
+	if err != nil || len(parts) == 0 {
+		return 0, err
+	}
+	if out.Parts == nil {
+		out.Parts = map[string][]int{}
+	}
+	out.Parts[digest] = parts
+	return min(size, int64(len(parts))*out.PartSize), nil
+}
+
+// room refuses an upload for which there is none, and warns before it comes to
+// that.
+func (s *server) room(r *request, out *arm.MissingBlobs, files int, bytes int64) error {
+	what := fmt.Sprintf("an upload of %d files", files)
+	if files == 1 {
+		what = "an upload of one file"
+	}
+	if err := s.Disk.Check(r.Context(), what, bytes); err != nil {
+		return err
+	}
+	use, err := s.Disk.Use(r.Context())
+	if err != nil {
+		return err
+	}
+	use.Artifacts, use.Free = use.Artifacts+bytes, use.Free-bytes
+	if warning := use.Warning(); warning != "" {
+		out.Notices = append(out.Notices, "with this upload, "+warning+"; `sluice prune` removes what nothing needs")
+	}
+	return nil
 }
 
 func (s *server) uploadBlob(w http.ResponseWriter, r *request) error {
@@ -102,10 +157,66 @@ func (s *server) uploadBlob(w http.ResponseWriter, r *request) error {
 	if err := sluice.CheckDigest(digest); err != nil {
 		return err
 	}
+	if err := lengthStated(r); err != nil {
+		return err
+	}
+	if err := s.Artifacts.PutBlob(r.Context(), digest, r.ContentLength, newPatient(w, r)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func lengthStated(r *request) error {
 	if r.ContentLength < 0 {
 		return sluice.Errorf(sluice.CodeInvalid, "the length of the file must be stated (Content-Length)")
 	}
-	if err := s.Artifacts.PutBlob(r.Context(), digest, r.ContentLength, r.Body); err != nil {
+	return nil
+}
+
+// largeFile reads which file a request is about a part of.
+func (r *request) largeFile() (sluice.LargeFile, error) {
+	l := sluice.LargeFile{Scope: r.scope.Workspace, Digest: r.vars["digest"]}
+	if err := sluice.CheckDigest(l.Digest); err != nil {
+		return l, err
+	}
+	size, err := strconv.ParseUint(r.param("size"), 10, 63)
+	if err != nil {
+		return l, sluice.Errorf(sluice.CodeInvalid, "size is %.40q: it must be the file's bytes", r.param("size"))
+	}
+	l.Size = int64(size)
+	return l, nil
+}
+
+func (s *server) uploadPart(w http.ResponseWriter, r *request) error {
+	l, err := r.largeFile()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseUint(r.vars["part"], 10, 31)
+	if err != nil {
+		return sluice.Errorf(sluice.CodeInvalid, "%.40q is not the number of a part", r.vars["part"])
+	}
+	sum, err := strconv.ParseUint(r.param("crc32c"), 16, 32)
+	if err != nil {
+		return sluice.Errorf(sluice.CodeInvalid, "crc32c is %.40q: it must be the part's checksum, in hexadecimal", r.param("crc32c"))
+	}
+	if err := lengthStated(r); err != nil {
+		return err
+	}
+	if err := s.Artifacts.PutPart(r.Context(), l, int(n), r.ContentLength, uint32(sum), newPatient(w, r)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (s *server) uploadJoin(w http.ResponseWriter, r *request) error {
+	l, err := r.largeFile()
+	if err != nil {
+		return err
+	}
+	if err := s.Artifacts.Join(r.Context(), l); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)

@@ -76,6 +76,8 @@ func NewClient(o Options) (*Client, error) {
 				MaxIdleConnsPerHost: uploadWorkers,
 				IdleConnTimeout:     30 * time.Second,
 				ForceAttemptHTTP2:   true,
+				// A connection that was cut is noticed, not waited for.
+				HTTP2: &http.HTTP2Config{SendPingTimeout: 20 * time.Second, PingTimeout: 20 * time.Second},
 			},
 			// A redirect would carry the credential to a place nobody chose.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

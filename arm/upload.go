@@ -3,13 +3,11 @@ package arm
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/sluice-ml/sluice"
@@ -42,9 +40,18 @@ type BlobCredential struct {
 }
 
 // MissingBlobs names the files of a tree that the server does not have, by
-// digest.
+// digest. Files larger than PartSize go in parts of that size, numbered from 0,
+// of which Parts names those it has.
 type MissingBlobs struct {
-	Missing []string `json:"missing"`
+	Missing  []string         `json:"missing"`
+	PartSize int64            `json:"partSize,omitempty"`
+	Parts    map[string][]int `json:"parts,omitempty"`
+	Notices  []string         `json:"notices,omitempty"` // what the user should know, a sentence each
+}
+
+// PruneRequest asks for what nothing needs to be removed from the disk.
+type PruneRequest struct {
+	DryRun bool `json:"dryRun"`
 }
 
 // Committed says under which URI an upload can be referred to.
@@ -52,30 +59,50 @@ type Committed struct {
 	URI string `json:"uri"`
 }
 
-// uploadWorkers is how many files are on the way at once.
-const uploadWorkers = 4
+// UploadOption changes how [Client.Upload] works.
+type UploadOption func(*upload)
+
+// WithNotices has what the server wants its user to know told, a sentence each,
+// before the upload begins.
+func WithNotices(tell func(string)) UploadOption { return func(u *upload) { u.notice = tell } }
+
+// WithChecking is called when a large file has been sent and the server reads
+// it once more, and again when it has: that takes a while.
+func WithChecking(tell func(path string, done bool)) UploadOption {
+	return func(u *upload) { u.checking = tell }
+}
 
 // Upload sends the files of a tree that the server does not have yet to a
 // signed URL from [Client.StartPendingUpload], and gives the URI under which
 // the content can be referred to. Base is the basename of the user's folder or
-// file. open is called at most once per file, from several goroutines;
-// progress, which may be nil, from one at a time, with the bytes sent so far
-// and all bytes that have to be sent. A broken upload leaves nothing visible
-// and may be tried again.
+// file. open is called at most once per file, from several goroutines; a file
+// that is an io.ReaderAt is sent in several parts at once when it is large.
+// progress, which may be nil, is called from one goroutine at a time, with the
+// bytes that the server has of those it lacked, and all of these.
+//
+// A broken upload leaves nothing visible. Tried again, with another URL, it
+// goes on with the parts that have not arrived.
 func (c *Client) Upload(ctx context.Context, pendingURL, base string, tree sluice.Tree,
-	open func(path string) (io.ReadCloser, error), progress func(done, total int64)) (contentURI string, err error) {
-	u, err := url.Parse(pendingURL)
+	open func(path string) (io.ReadCloser, error), progress func(done, total int64), options ...UploadOption) (contentURI string, err error) {
+	at, err := url.Parse(pendingURL)
 	if err != nil {
 		return "", fmt.Errorf("uploading: %w", err)
 	}
-	var missing MissingBlobs
-	if _, err := c.send(ctx, request{method: http.MethodPost, url: u.JoinPath("missing"), body: tree, open: true}, &missing); err != nil {
+	u := &upload{client: c, at: at, open: open, count: counter{report: progress},
+		notice: func(string) {}, checking: func(string, bool) {}}
+	for _, o := range options {
+		o(u)
+	}
+	if _, err := c.send(ctx, request{method: http.MethodPost, url: at.JoinPath("missing"), body: tree, open: true}, &u.missing); err != nil {
 		return "", err
 	}
-	if err := c.uploadMissing(ctx, u, filesToSend(tree, missing.Missing), open, progress); err != nil {
+	for _, n := range u.missing.Notices {
+		u.notice(n)
+	}
+	if err := u.send(ctx, filesToSend(tree, u.missing.Missing)); err != nil {
 		return "", err
 	}
-	commit := u.JoinPath("commit")
+	commit := at.JoinPath("commit")
 	q := commit.Query()
 	q.Set("base", base)
 	commit.RawQuery = q.Encode()
@@ -102,61 +129,6 @@ func filesToSend(tree sluice.Tree, missing []string) []sluice.TreeFile {
 	return files
 }
 
-func (c *Client) uploadMissing(ctx context.Context, u *url.URL, files []sluice.TreeFile,
-	open func(path string) (io.ReadCloser, error), progress func(done, total int64)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	count := &counter{report: progress}
-	for _, f := range files {
-		count.total += f.Size
-	}
-	count.add(0)
-	queue := make(chan sluice.TreeFile)
-	var workers sync.WaitGroup
-	for range min(uploadWorkers, len(files)) {
-		workers.Go(func() {
-			for f := range queue {
-				if err := c.uploadFile(ctx, u, f, open, count); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for _, f := range files {
-		select {
-		case queue <- f:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(queue)
-	workers.Wait()
-	return context.Cause(ctx)
-}
-
-func (c *Client) uploadFile(ctx context.Context, u *url.URL, f sluice.TreeFile,
-	open func(path string) (io.ReadCloser, error), count *counter) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	file, err := open(f.Path)
-	if err != nil {
-		return fmt.Errorf("uploading %s: %w", f.Path, err)
-	}
-	defer file.Close()
-	_, err = c.send(ctx, request{method: http.MethodPut, url: u.JoinPath("blobs", f.Digest),
-		stream: &counted{file, count}, size: f.Size, open: true}, nil)
-	// A file that was cut short while it was sent is the file's fault.
-	if err != nil && strings.Contains(err.Error(), "ContentLength=") {
-		return sluice.Errorf(sluice.CodeInvalid, "%s changed while it was uploaded", f.Path)
-	}
-	if e, ok := errors.AsType[*sluice.Error](err); ok && e.Code == sluice.CodeInvalid {
-		return &sluice.Error{Code: e.Code, Message: "uploading " + f.Path + ": " + e.Message, Hint: e.Hint, Cause: e.Cause}
-	}
-	return err
-}
-
 // counter adds up bytes from several goroutines and reports them one at a time.
 type counter struct {
 	report func(done, total int64)
@@ -176,15 +148,32 @@ func (c *counter) add(n int64) {
 	c.report(c.done, c.total)
 }
 
+// counted counts what is read of one request's body, until it is ended: the
+// transport may read on after it has given up.
 type counted struct {
 	io.Reader
 	count *counter
+
+	mu    sync.Mutex // guards what follows
+	n     int64
+	ended bool
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	if n > 0 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 && !c.ended {
+		c.n += int64(n)
 		c.count.add(int64(n))
 	}
 	return n, err
+}
+
+// end stops counting and gives how much was counted.
+func (c *counted) end() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	return c.n
 }

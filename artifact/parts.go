@@ -27,21 +27,11 @@ const (
 	maxUnderWay = 1000
 )
 
-// Large is a file that arrives in parts. All parts but the last have the
-// store's part size, so that a number says which bytes it is and no two
-// overlap. Scope keeps those apart that need not trust each other: the parts
-// of one are none of another's.
-type Large struct {
-	Scope  string
-	Digest string
-	Size   int64
-}
-
 // PartSize gives how large parts are, in bytes.
 func (s *Store) PartSize() int64 { return s.options.PartSize }
 
 // count gives of how many parts the file is, checked.
-func (s *Store) count(l Large) (int, error) {
+func (s *Store) count(l sluice.LargeFile) (int, error) {
 	if err := sluice.CheckDigest(l.Digest); err != nil {
 		return 0, err
 	}
@@ -59,7 +49,7 @@ func (s *Store) count(l Large) (int, error) {
 //
 //	data   the file, with holes where parts are missing
 //	have   a line with the number of each part that is there, synced after it
-func (s *Store) staging(l Large) string {
+func (s *Store) staging(l sluice.LargeFile) string {
 	text, err := json.Marshal([]any{strings.ToLower(l.Scope), l.Digest, l.Size, s.options.PartSize})
 	if err != nil {
 		panic("artifact: a list of plain values always marshals: " + err.Error())
@@ -69,7 +59,7 @@ func (s *Store) staging(l Large) string {
 
 // Parts gives the numbers of the parts that have arrived, in order. They stay
 // for [Grace] at least.
-func (s *Store) Parts(_ context.Context, l Large) ([]int, error) {
+func (s *Store) Parts(_ context.Context, l sluice.LargeFile) ([]int, error) {
 	count, err := s.count(l)
 	if err != nil {
 		return nil, err
@@ -117,7 +107,7 @@ func readParts(dir string, count int) ([]int, error) {
 // then on whatever is killed. One that is there already is not read again; one
 // that another caller is just sending is waited for. The digest of the whole
 // is checked by [Store.Join].
-func (s *Store) PutPart(ctx context.Context, l Large, n int, length int64, sum uint32, r io.Reader) error {
+func (s *Store) PutPart(ctx context.Context, l sluice.LargeFile, n int, length int64, sum uint32, r io.Reader) error {
 	count, err := s.count(l)
 	if err != nil {
 		return err
@@ -253,7 +243,7 @@ func appendTo(path string, mode int, text string) error {
 // Join makes a blob of the parts, all of which must be there. Bytes that do
 // not have the file's digest are refused ([sluice.CodeInvalid]), and its parts
 // are gone then.
-func (s *Store) Join(ctx context.Context, l Large) error {
+func (s *Store) Join(ctx context.Context, l sluice.LargeFile) error {
 	count, err := s.count(l)
 	if err != nil {
 		return err

@@ -27,12 +27,12 @@ func TestMain(m *testing.M) {
 }
 
 // largeFile is a file of three parts.
-func largeFile() ([]byte, artifact.Large) {
+func largeFile() ([]byte, sluice.LargeFile) {
 	var content []byte
 	for sum := sha256.Sum256(nil); len(content) < 2*partSize+100; sum = sha256.Sum256(sum[:]) {
 		content = append(content, sum[:]...)
 	}
-	return content, artifact.Large{Scope: "default", Digest: sluice.DigestBytes(content), Size: int64(len(content))}
+	return content, sluice.LargeFile{Scope: "default", Digest: sluice.DigestBytes(content), Size: int64(len(content))}
 }
 
 func putPart(t *testing.T, s *artifact.Store, n int, r io.Reader) error {

@@ -249,7 +249,7 @@ func TestLinkedFreesNothing(t *testing.T) {
 // TestLeftovers collects the parts of an upload that nobody came back for.
 func TestLeftovers(t *testing.T) {
 	s := newStore(t)
-	l := Large{Scope: "a", Digest: sluice.DigestBytes([]byte("large")), Size: 5000}
+	l := sluice.LargeFile{Scope: "a", Digest: sluice.DigestBytes([]byte("large")), Size: 5000}
 	text := strings.Repeat("p", 1<<10)
 	sum, err := Checksum(strings.NewReader(text))
 	if err != nil {

@@ -39,9 +39,9 @@ type Store interface {
 	Materialize(ctx context.Context, treeDigest, dir string) error
 
 	PartSize() int64
-	Parts(ctx context.Context, l artifact.Large) ([]int, error)
-	PutPart(ctx context.Context, l artifact.Large, n int, length int64, sum uint32, r io.Reader) error
-	Join(ctx context.Context, l artifact.Large) error
+	Parts(ctx context.Context, l sluice.LargeFile) ([]int, error)
+	PutPart(ctx context.Context, l sluice.LargeFile, n int, length int64, sum uint32, r io.Reader) error
+	Join(ctx context.Context, l sluice.LargeFile) error
 	Sweep(ctx context.Context, o artifact.Sweep) (artifact.Swept, error)
 }
 

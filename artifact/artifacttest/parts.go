@@ -18,10 +18,10 @@ import (
 )
 
 // large makes a file of three parts, the last of them short.
-func large(s Store) ([]byte, artifact.Large) {
+func large(s Store) ([]byte, sluice.LargeFile) {
 	content := make([]byte, 2*s.PartSize()+1234)
 	rand.Read(content)
-	return content, artifact.Large{Scope: "default", Digest: sluice.DigestBytes(content), Size: int64(len(content))}
+	return content, sluice.LargeFile{Scope: "default", Digest: sluice.DigestBytes(content), Size: int64(len(content))}
 }
 
 // part gives one part of the content.
@@ -29,7 +29,7 @@ func part(s Store, content []byte, n int) []byte {
 	return content[int64(n)*s.PartSize() : min(int64(n+1)*s.PartSize(), int64(len(content)))]
 }
 
-func putPart(t *testing.T, s Store, l artifact.Large, n int, text []byte) error {
+func putPart(t *testing.T, s Store, l sluice.LargeFile, n int, text []byte) error {
 	t.Helper()
 	sum, err := artifact.Checksum(bytes.NewReader(text))
 	if err != nil {
@@ -38,7 +38,7 @@ func putPart(t *testing.T, s Store, l artifact.Large, n int, text []byte) error 
 	return s.PutPart(t.Context(), l, n, int64(len(text)), sum, bytes.NewReader(text))
 }
 
-func wantParts(t *testing.T, s Store, l artifact.Large, want ...int) {
+func wantParts(t *testing.T, s Store, l sluice.LargeFile, want ...int) {
 	t.Helper()
 	got, err := s.Parts(t.Context(), l)
 	if err != nil || !slices.Equal(got, want) {
@@ -95,22 +95,22 @@ func partsThatCannotBe(t *testing.T, s Store) {
 	content, l := large(s)
 	first := part(s, content, 0)
 	sum, _ := artifact.Checksum(bytes.NewReader(first))
-	with := func(change func(*artifact.Large)) artifact.Large {
+	with := func(change func(*sluice.LargeFile)) sluice.LargeFile {
 		other := l
 		change(&other)
 		return other
 	}
 	for name, c := range map[string]struct {
-		l      artifact.Large
+		l      sluice.LargeFile
 		n      int
 		length int64
 		r      io.Reader
 		want   sluice.Code
 	}{
-		"no digest":       {with(func(l *artifact.Large) { l.Digest = "sha256:../x" }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
-		"no size":         {with(func(l *artifact.Large) { l.Size = 0 }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
-		"negative size":   {with(func(l *artifact.Large) { l.Size = -l.Size }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
-		"endless":         {with(func(l *artifact.Large) { l.Size = 1 << 62 }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeTooLarge},
+		"no digest":       {with(func(l *sluice.LargeFile) { l.Digest = "sha256:../x" }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
+		"no size":         {with(func(l *sluice.LargeFile) { l.Size = 0 }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
+		"negative size":   {with(func(l *sluice.LargeFile) { l.Size = -l.Size }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
+		"endless":         {with(func(l *sluice.LargeFile) { l.Size = 1 << 62 }), 0, s.PartSize(), bytes.NewReader(first), sluice.CodeTooLarge},
 		"before the file": {l, -1, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
 		"after the file":  {l, 3, s.PartSize(), bytes.NewReader(first), sluice.CodeInvalid},
 		"other length":    {l, 0, s.PartSize() - 1, bytes.NewReader(first), sluice.CodeInvalid},
@@ -125,9 +125,9 @@ func partsThatCannotBe(t *testing.T, s Store) {
 			wantParts(t, s, l)
 		})
 	}
-	_, err := s.Parts(t.Context(), artifact.Large{Digest: "md5:00", Size: 1})
+	_, err := s.Parts(t.Context(), sluice.LargeFile{Digest: "md5:00", Size: 1})
 	wantCode(t, err, sluice.CodeInvalid)
-	wantCode(t, s.Join(t.Context(), artifact.Large{Digest: "md5:00", Size: 1}), sluice.CodeInvalid)
+	wantCode(t, s.Join(t.Context(), sluice.LargeFile{Digest: "md5:00", Size: 1}), sluice.CodeInvalid)
 }
 
 // partsOfADamagedFile sends parts each of which is whole, of a file that is
