@@ -134,9 +134,11 @@ func (s *Store) PutPart(ctx context.Context, l sluice.LargeFile, n int, length i
 		return err
 	}
 	what := fmt.Sprintf("part %d of an uploaded file of %d bytes", n+1, l.Size)
-	if err := s.admit(ctx, what, length); err != nil {
+	done, err := s.admit(ctx, what, length)
+	if err != nil {
 		return err
 	}
+	defer done()
 	err = s.writePart(ctx, dir, n, start, length, sum, r)
 	switch {
 	case isDiskFull(err):

@@ -195,9 +195,9 @@ func TestAdmission(t *testing.T) {
 	full := sluice.Errorf(sluice.CodeInvalid, "no room")
 	var asked []string
 	s, err := artifact.OpenWith(t.TempDir(), artifact.Options{PartSize: partSize,
-		Admit: func(_ context.Context, what string, bytes int64) error {
+		Admit: func(_ context.Context, what string, bytes int64) (func(), error) {
 			asked = append(asked, what)
-			return full
+			return nil, full
 		}})
 	if err != nil {
 		t.Fatal(err)

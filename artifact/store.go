@@ -34,8 +34,9 @@ type Options struct {
 	// [DefaultPartSize].
 	PartSize int64
 	// Admit is asked before bytes that a client sends are written; its error
-	// refuses them. What names them to a person.
-	Admit func(ctx context.Context, what string, bytes int64) error
+	// refuses them. What names them to a person. done is called when they have
+	// been written, or will not be.
+	Admit func(ctx context.Context, what string, bytes int64) (done func(), err error)
 	// NextStep says what to do when the disk is full; "" for the usual advice.
 	NextStep func(ctx context.Context) string
 }
@@ -148,9 +149,11 @@ func (s *Store) PutBlob(ctx context.Context, digest string, size int64, r io.Rea
 		return err
 	}
 	what := fmt.Sprintf("an uploaded file of %d bytes", size)
-	if err := s.admit(ctx, what, size); err != nil {
+	done, err := s.admit(ctx, what, size)
+	if err != nil {
 		return err
 	}
+	defer done()
 	return s.writeFile(ctx, s.blobPath(digest), 0o444, sealTime(digest), what, func(w io.Writer) error {
 		return copyVerified(ctx, w, r, digest, size)
 	})
@@ -177,16 +180,18 @@ func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error
 }
 
 // admit refuses bytes for which there is no room.
-func (s *Store) admit(ctx context.Context, what string, bytes int64) error {
+func (s *Store) admit(ctx context.Context, what string, bytes int64) (done func(), err error) {
+	done = func() {}
 	if s.options.Admit != nil {
-		if err := s.options.Admit(ctx, what, bytes); err != nil {
-			return err
+		if done, err = s.options.Admit(ctx, what, bytes); err != nil {
+			return nil, err
 		}
 	}
 	if free, _, ok := diskuse.Room(s.dir); ok && free < bytes {
-		return s.diskFull(ctx, what, s.dir)
+		done()
+		return nil, s.diskFull(ctx, what, s.dir)
 	}
-	return nil
+	return done, nil
 }
 
 // copyVerified copies exactly size bytes with the digest from r to w, and
@@ -334,9 +339,11 @@ func (s *Store) PutTree(ctx context.Context, t sluice.Tree) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("writing tree: %w", err)
 	}
-	if err := s.admit(ctx, "a listing of files", int64(len(text))); err != nil {
+	done, err := s.admit(ctx, "a listing of files", int64(len(text)))
+	if err != nil {
 		return "", err
 	}
+	defer done()
 	unlock, err := s.lockShared()
 	if err != nil {
 		return "", err

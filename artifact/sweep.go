@@ -18,8 +18,7 @@ import (
 
 // Sweep says what a collection may take.
 type Sweep struct {
-	// Keep reports whether something needs a tree. It is asked about each;
-	// nil keeps all.
+	// Keep reports whether something needs a tree; nil keeps all.
 	Keep func(tree string) bool
 	// Leftovers is how long an interrupted upload must have been silent before
 	// its parts go; never less than [Grace].
@@ -55,7 +54,7 @@ func (s *Store) Sweep(ctx context.Context, o Sweep) (Swept, error) {
 	if err != nil {
 		return c.result(), fmt.Errorf("collecting trees: %w", err)
 	}
-	if err := c.blobs(ctx, gone); err != nil {
+	if err := c.blobs(ctx, o.Keep, gone); err != nil {
 		return c.result(), fmt.Errorf("collecting blobs: %w", err)
 	}
 	return c.result(), nil
@@ -119,7 +118,8 @@ func (c *collection) trees(ctx context.Context, keep func(string) bool) (gone ma
 // blobs removes the blobs that no tree has. The trees are listed anew: one
 // that came meanwhile has touched its blobs, and one that was asked for
 // meanwhile is still there.
-func (c *collection) blobs(ctx context.Context, gone map[string]bool) error {
+func (c *collection) blobs(ctx context.Context, keep func(string) bool, gone map[string]bool) error {
+	// Whether a tree that has the blob is needed, or only there for now.
 	needed := map[[sha256.Size]byte]bool{}
 	err := c.store.each(ctx, "trees", func(digest string, _ fs.FileInfo) error {
 		if gone[digest] && c.dry {
@@ -129,8 +129,9 @@ func (c *collection) blobs(ctx context.Context, gone map[string]bool) error {
 		if sluice.ErrorCode(err) == sluice.CodeNotFound { // damaged: nobody can use it
 			return nil
 		}
+		kept := keep(digest)
 		for _, f := range t.Files {
-			needed[raw(f.Digest)] = true
+			needed[raw(f.Digest)] = needed[raw(f.Digest)] || kept
 		}
 		return err
 	})
@@ -139,7 +140,11 @@ func (c *collection) blobs(ctx context.Context, gone map[string]bool) error {
 	}
 	return c.store.each(ctx, "blobs", func(digest string, info fs.FileInfo) error {
 		path := c.store.blobPath(digest)
-		switch judge(needed[raw(digest)], lastUse(info), c.now) {
+		kept, has := needed[raw(digest)]
+		if has && !kept {
+			c.later.Add(info)
+		}
+		switch judge(has, lastUse(info), c.now) {
 		case laterIt:
 			c.later.Add(info)
 			return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice"
+	"github.com/sluice-ml/sluice/collect"
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/engine/process"
 	"github.com/sluice-ml/sluice/home"
@@ -89,10 +90,12 @@ func capacity(e engine.Engine) func(context.Context) (sluice.Capacity, error) {
 type status struct {
 	config Config
 	engine *process.Engine
+	disk   *collect.Collector
 }
 
 type statusBody struct {
 	Version   string           `json:"version"`
+	Disk      *sluice.DiskUse  `json:"disk,omitempty"`
 	Instances []statusInstance `json:"instances"`
 	Engine    string           `json:"engine"`
 	Isolation string           `json:"isolation"`
@@ -111,6 +114,11 @@ func (s status) read(ctx context.Context) any {
 	body := statusBody{Version: s.config.Version, Instances: []statusInstance{}, Weaker: []string{}}
 	if d, err := s.engine.Describe(ctx); err == nil {
 		body.Engine, body.Isolation, body.Weaker = d.Name, d.Isolation, append(body.Weaker, d.Weaker...)
+	}
+	if use, err := s.disk.Use(ctx); err == nil {
+		body.Disk = &use
+	} else {
+		s.config.Logger.Error("counting the disk for status", "err", err)
 	}
 	instances, err := s.engine.Instances(ctx, engine.Selector{})
 	if err != nil {

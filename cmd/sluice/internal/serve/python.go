@@ -10,19 +10,21 @@ import (
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/artifact"
+	"github.com/sluice-ml/sluice/collect"
 	"github.com/sluice-ml/sluice/environment"
 	"github.com/sluice-ml/sluice/reconcile"
 )
 
-// builder makes environments for the reconciler.
+// builder makes environments for the reconciler, while there is room.
 type builder struct {
 	*environment.Builder
+	disk      *collect.Collector
 	artifacts *artifact.Store
 	imports   *imports
 }
 
-func newBuilder(b *environment.Builder, artifacts *artifact.Store) builder {
-	return builder{b, artifacts, &imports{of: map[string][]string{}}}
+func newBuilder(b *environment.Builder, artifacts *artifact.Store, disk *collect.Collector) builder {
+	return builder{b, disk, artifacts, &imports{of: map[string][]string{}}}
 }
 
 // Prepare implements reconcile.Environments.
@@ -31,7 +33,9 @@ func (b builder) Prepare(ctx context.Context, n reconcile.Needs, progress func(s
 	if err != nil {
 		return reconcile.Python{}, err
 	}
-	env, err := b.Builder.Prepare(ctx, spec, func(p environment.Progress) { progress(p.Step, p.Detail) })
+	env, err := b.disk.Prepare(ctx, func(ctx context.Context) (environment.Env, error) {
+		return b.Builder.Prepare(ctx, spec, func(p environment.Progress) { progress(p.Step, p.Detail) })
+	})
 	if err != nil {
 		return reconcile.Python{}, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/api"
 	"github.com/sluice-ml/sluice/artifact"
+	"github.com/sluice-ml/sluice/collect"
 	"github.com/sluice-ml/sluice/engine/process"
 	"github.com/sluice-ml/sluice/environment"
 	"github.com/sluice-ml/sluice/feed"
@@ -65,7 +66,10 @@ func Server(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := artifact.Open(c.Home.Artifacts())
+	var disk *collect.Collector
+	blobs, err := artifact.OpenWith(c.Home.Artifacts(), artifact.Options{
+		Admit:    func(ctx context.Context, what string, n int64) (func(), error) { return disk.Admit(ctx, what, n) },
+		NextStep: func(ctx context.Context) string { return disk.NextStep(ctx) }})
 	if err != nil {
 		return err
 	}
@@ -82,10 +86,12 @@ func Server(ctx context.Context, c Config) error {
 		return err
 	}
 	defer instances.Close()
+	disk = collect.New(collect.Config{Store: db, Artifacts: blobs, Environments: environments, Engine: instances, Dir: string(c.Home),
+		Budget: int64(c.Settings.Disk.Budget), Warn: c.Settings.Disk.Warn, Logger: c.Logger})
 	var loop *reconcile.Loop
 	routes := feed.NewServer(feed.Config{Logger: c.Logger, OnApplied: func() { loop.Poke() }})
 	loop = reconcile.New(reconcile.Config{
-		Store: db, Engine: instances, Environments: newBuilder(environments, blobs), Publisher: routes,
+		Store: db, Engine: instances, Environments: newBuilder(environments, blobs, disk), Publisher: routes,
 		Runner: c.Runner, InstanceTypes: sluice.InstanceTypes(), Epoch: epoch, Logger: c.Logger,
 	})
 	authenticate := identity.NewAuthenticator(on.credential).Authenticate
@@ -99,7 +105,7 @@ func Server(ctx context.Context, c Config) error {
 		SignKey:      []byte(identity.NewKey()),
 		Capacity:     capacity(instances), StrictCapacity: c.Settings.Engine.StrictCapacity,
 		Aliases: environment.Curated, AliasNames: environment.CuratedNames(),
-		Status: status{c, instances}.read,
+		Status: status{c, instances, disk}.read, Disk: disk,
 		Ready:  func(ctx context.Context) error { _, err := db.Latest(ctx); return err },
 		Logger: c.Logger,
 	})
@@ -118,6 +124,7 @@ func Server(ctx context.Context, c Config) error {
 		Name: "server", Version: c.Version, Listener: on.listener, Stop: stopper(stop)}, stop)()
 	group.Go(func() error { return routes.Serve(ctx, feedSocket) })
 	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return disk.Run(ctx) })
 	counted := &counters{handler: handler, authenticate: authenticate, engine: instances}
 	group.Go(func() error { return serveHTTP(ctx, on.listener, counted, on.ca, c) })
 	c.Logger.Info("serving the API", "address", public, "version", c.Version)
