@@ -19,9 +19,14 @@ func (c *Collector) Admit(ctx context.Context, what string, bytes int64) (done f
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.writing -= bytes
-		c.written += bytes
+		if c.written += bytes; c.written > recountAfter {
+			c.poke()
+		}
 	}, nil
 }
+
+// recountAfter is how much may come in before it is counted what of it stayed.
+const recountAfter = 1 << 30
 
 // Check is Admit for what is not written yet.
 func (c *Collector) Check(ctx context.Context, what string, bytes int64) error {

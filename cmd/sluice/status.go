@@ -20,10 +20,11 @@ const statusTime = 5 * time.Second
 
 // running is what the server says of itself.
 type running struct {
-	Version   string   `json:"version"`
-	Engine    string   `json:"engine"`
-	Isolation string   `json:"isolation"`
-	Weaker    []string `json:"weaker"` // what of it could be better
+	Version   string          `json:"version"`
+	Engine    string          `json:"engine"`
+	Isolation string          `json:"isolation"`
+	Weaker    []string        `json:"weaker"` // what of it could be better
+	Disk      *sluice.DiskUse `json:"disk"`
 	Instances []struct {
 		ID  string `json:"id"`
 		PID int    `json:"pid"`
@@ -33,8 +34,10 @@ type running struct {
 func (p *program) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show what runs on this machine", Args: noArgs,
-		Long: "Shows the processes, the addresses, how many instances run and how much memory all of\n" +
-			"Sluice's own processes take together (proportional set size, in bytes; models' Python excluded).",
+		Long: "Shows the processes, the addresses, how many instances run, how much memory all of Sluice's\n" +
+			"own processes take together (proportional set size, in bytes; models' Python excluded), and how\n" +
+			"much of the disk uploaded files and environments take. Warns when disk.budget or the disk is\n" +
+			"nearly used up.",
 		Example: "  sluice status\n  sluice status --query memory -o tsv",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.status(cmd.Context()) },
 	}
@@ -74,11 +77,17 @@ func (p *program) status(ctx context.Context) error {
 	for _, i := range now.Instances {
 		pids = append(pids, i.PID)
 	}
+	if warning := diskWarning(now.Disk); warning != "" {
+		p.note("warning: %s", warning)
+	}
+	if now.Disk == nil { // it could not be counted
+		now.Disk = &sluice.DiskUse{}
+	}
 	return p.print(output.Map{
 		{Key: "pid", Value: state.PID}, {Key: "gatewayPid", Value: state.GatewayPID}, {Key: "parentPid", Value: state.ParentPID},
 		{Key: "apiAddress", Value: state.APIAddress}, {Key: "gatewayAddress", Value: state.GatewayAddress},
 		{Key: "instances", Value: len(now.Instances)}, {Key: "memory", Value: memory(pids)},
-		{Key: "home", Value: string(dir)}, {Key: "version", Value: now.Version},
+		{Key: "disk", Value: diskDoc(*now.Disk)}, {Key: "home", Value: string(dir)}, {Key: "version", Value: now.Version},
 		{Key: "startedAt", Value: state.StartedAt.UTC().Format(time.RFC3339)},
 		{Key: "engine", Value: now.Engine}, {Key: "isolation", Value: now.Isolation}, {Key: "weaker", Value: now.Weaker},
 	})
@@ -100,6 +109,7 @@ func askLocal(ctx context.Context, dir home.Dir) (running, error) {
 	if err != nil {
 		return now, err
 	}
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	return now, c.Status(ctx, &now)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -120,6 +121,8 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 	ctx, stop := signal.NotifyContext(cmd.Context(), ending...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	var warned sync.WaitGroup
+	defer warned.Wait()
 	err = parent.Run(ctx, parent.Config{
 		Home: dir, Settings: settings, Program: program, Version: o.version, Logger: logger(cmd.ErrOrStderr(), settings),
 		Ready: func(s parent.State) {
@@ -129,7 +132,7 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up. Ctrl-C stops everything.")
 			printState(cmd.ErrOrStderr(), s)
-			printWarnings(cmd, dir, settings)
+			warned.Go(func() { printWarnings(ctx, cmd.ErrOrStderr(), dir, settings) })
 		},
 	})
 	err = diskFull(dir, err)
@@ -241,7 +244,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up.")
 	printState(cmd.ErrOrStderr(), notice.State)
-	printWarnings(cmd, dir, settings)
+	printWarnings(cmd.Context(), cmd.ErrOrStderr(), dir, settings)
 	return nil
 }
 
@@ -287,20 +290,24 @@ func printState(w io.Writer, s parent.State) {
 }
 
 // printWarnings says what is worth knowing about the way Sluice runs here.
-func printWarnings(cmd *cobra.Command, dir home.Dir, settings home.Config) {
-	w := cmd.ErrOrStderr()
+func printWarnings(ctx context.Context, w io.Writer, dir home.Dir, settings home.Config) {
 	for name, address := range map[string]string{"API": settings.API.Listen, "endpoints": settings.Gateway.Listen} {
 		if !home.Loopback(address) {
 			fmt.Fprintf(w, "  note       the %s can be reached from other machines: it listens on %s\n", name, address)
 		}
 	}
-	now, err := askLocal(cmd.Context(), dir)
+	now, err := askLocal(ctx, dir)
 	if err != nil {
-		fmt.Fprintf(w, "  note       the server has not said how instances are kept apart: %v\n", err)
+		if ctx.Err() == nil {
+			fmt.Fprintf(w, "  note       the server has not said how instances are kept apart: %v\n", err)
+		}
 		return
 	}
 	for _, weaker := range now.Weaker {
 		fmt.Fprintf(w, "  note       %s\n", weaker)
+	}
+	if warning := diskWarning(now.Disk); warning != "" {
+		fmt.Fprintf(w, "  warning    %s\n", clean(warning))
 	}
 }
 

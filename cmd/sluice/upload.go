@@ -43,14 +43,8 @@ func (u uploader) upload(ctx context.Context, kind sluice.Kind, name, version st
 	if name == "" {
 		name, version = c.sum, anonymous
 	}
-	pending, err := u.client.StartPendingUpload(ctx, kind, name, version)
-	if err != nil {
-		return content{}, err
-	}
-	c.uri, err = u.client.Upload(ctx, pending, base, tree, open, func(done, total int64) {
-		step.Detail = progress.Bytes(done) + " of " + progress.Bytes(total)
-		u.shown.Update(step)
-	})
+	sending := &sending{uploader: u, kind: kind, name: name, version: version, base: base, tree: tree, open: open, step: step}
+	c.uri, err = sending.send(ctx)
 	if err != nil {
 		return content{}, err
 	}
@@ -215,12 +209,4 @@ func (u uploader) deployment(ctx context.Context, d *manifest.Deployment) error 
 		d.Spec.Environment = ref.String()
 	}
 	return nil
-}
-
-// stoppedUpload says what an interrupted upload leaves behind: nothing.
-func stoppedUpload(ctx context.Context, err error) error {
-	if stopped(ctx) {
-		return fmt.Errorf("%w while uploading: nothing was created", errInterrupted)
-	}
-	return err
 }
