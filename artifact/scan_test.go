@@ -189,6 +189,10 @@ func TestScanRefuses(t *testing.T) {
 		_, _, _, err := artifact.Scan(t.Context(), os.DevNull)
 		wantRefused(t, err, os.DevNull, "a device")
 	})
+	t.Run("link to a device", func(t *testing.T) {
+		_, _, _, err := artifact.Scan(t.Context(), lay(t, map[string]string{"a": "", "sub/zero": "-> /dev/zero"}))
+		wantRefused(t, err, "sub/zero", "leaves the folder", "/dev/zero")
+	})
 }
 
 func wantRefused(t *testing.T, err error, names ...string) {

@@ -5,7 +5,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,6 +113,51 @@ func TestABrokenUploadGoesOn(t *testing.T) {
 // uploadWorkersInFlight is how many parts are on their way at once, each of
 // which may be tried a few times while the server comes back.
 const uploadWorkersInFlight = 4
+
+// A folder that is deployed keeps its own name below AZUREML_MODEL_DIR, without
+// what its .amlignore names, and nothing in it can be written.
+func TestAModelFolderKeepsItsName(t *testing.T) {
+	in := newInstallation(t)
+	in.sluice("up", "--detach")
+	dir := filepath.Join(in.home, "echo")
+	for path, text := range map[string]string{"weights/a.txt": "a", "weights/sub/b.txt": "b", "weights/sub/c.tmp": "c", "weights/.amlignore": "*.tmp\n"} {
+		in.write(filepath.Join(dir, path), text)
+	}
+	uri, key := in.echoWith("model: {path: ./weights}\n", `import os
+
+def init():
+    pass
+
+def run(data):
+    top = os.environ["AZUREML_MODEL_DIR"]
+    found = []
+    for folder, _, files in os.walk(top):
+        for name in files:
+            path = os.path.join(folder, name)
+            found.append([os.path.relpath(path, top), os.stat(path).st_mode & 0o222])
+    return sorted(found)
+`)
+	got, err := in.ask(uri, key)
+	want := `[["weights/.amlignore", 0], ["weights/a.txt", 0], ["weights/sub/b.txt", 0]]`
+	if err != nil || got != want {
+		t.Errorf("below AZUREML_MODEL_DIR lies %s, %v, want %s", got, err, want)
+	}
+}
+
+func (in *installation) ask(uri, key string) (string, error) {
+	req, err := http.NewRequestWithContext(in.t.Context(), http.MethodPost, uri, strings.NewReader("{}"))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := in.client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
 
 // age makes everything as if it was last used two hours ago.
 func (in *installation) age() {

@@ -152,10 +152,16 @@ func (in *installation) until(what string, done func() bool) {
 // process that ran it.
 func (in *installation) echo() (uri, key string) {
 	in.t.Helper()
+	return in.echoWith("", "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, os.getpid()]\n")
+}
+
+// echoWith is echo with more in its deployment, and another script.
+func (in *installation) echoWith(more, script string) (uri, key string) {
+	in.t.Helper()
 	dir := filepath.Join(in.home, "echo")
 	in.write(filepath.Join(dir, "endpoint.yml"), "name: echo\nauth_mode: key\n")
-	in.write(filepath.Join(dir, "blue.yml"), deploymentFile("blue"))
-	in.write(filepath.Join(dir, "src", "score.py"), "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, os.getpid()]\n")
+	in.write(filepath.Join(dir, "blue.yml"), deploymentFile("blue")+more)
+	in.write(filepath.Join(dir, "src", "score.py"), script)
 	in.sluice("online-endpoint", "create", "-f", filepath.Join(dir, "endpoint.yml"))
 	in.sluice("online-deployment", "create", "-f", filepath.Join(dir, "blue.yml"), "--all-traffic")
 	uri = strings.TrimSpace(in.sluice("online-endpoint", "show", "-n", "echo", "--query", "scoring_uri", "-o", "tsv"))
