@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// every is how often leftovers are removed and the use is counted.
+	// every is how often leftovers are removed and the use is counted, beside
+	// when it starts.
 	every = time.Hour
 	// leftovers is how long an interrupted upload can be continued.
 	leftovers = 24 * time.Hour
@@ -84,7 +85,12 @@ func New(c Config) *Collector {
 func (c *Collector) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
+	for hourly := true; ; {
+		if hourly {
+			if err := c.removeLeftovers(ctx); err != nil && ctx.Err() == nil {
+				c.Logger.Error("removing what interrupted uploads left", "error", err.Error())
+			}
+		}
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {
 			c.Logger.Error("looking after the disk", "error", err.Error())
 		}
@@ -92,10 +98,9 @@ func (c *Collector) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := c.removeLeftovers(ctx); err != nil && ctx.Err() == nil {
-				c.Logger.Error("removing what interrupted uploads left", "error", err.Error())
-			}
+			hourly = true
 		case <-c.recount:
+			hourly = false
 		}
 	}
 }

@@ -350,6 +350,35 @@ func TestFullDiskOfATool(t *testing.T) {
 	}
 }
 
+// What is left of an upload goes after a day, whatever the room.
+func TestRunRemovesLeftovers(t *testing.T) {
+	w := newWorld(t, 0)
+	parts := func(name string, silent time.Duration) string {
+		dir := filepath.Join(w.dir, "artifacts", "parts", name)
+		then := time.Now().Add(-silent)
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "have"), nil, 0o600),
+			os.Chtimes(filepath.Join(dir, "have"), then, then)); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	old, young := parts("old", 25*time.Hour), parts("young", 23*time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.disk.Run(ctx) }()
+	for deadline := time.After(time.Minute); exists(old); {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("it was not removed")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil || !exists(young) {
+		t.Errorf("%v, and the young one is there: %v", err, exists(young))
+	}
+}
+
 // The loop collects by itself when the room is nearly used up, and not before.
 func TestRunCollectsInTime(t *testing.T) {
 	for _, budget := range []int64{5 * mib, 100 * mib} {

@@ -110,14 +110,20 @@ type statusInstance struct {
 	PID        int    `json:"pid,omitempty"`
 }
 
+// countTime bounds how long status waits for the first count of the disk, which
+// a server that has just started is busy with.
+const countTime = time.Second
+
 func (s status) read(ctx context.Context) any {
 	body := statusBody{Version: s.config.Version, Instances: []statusInstance{}, Weaker: []string{}}
 	if d, err := s.engine.Describe(ctx); err == nil {
 		body.Engine, body.Isolation, body.Weaker = d.Name, d.Isolation, append(body.Weaker, d.Weaker...)
 	}
-	if use, err := s.disk.Use(ctx); err == nil {
+	counting, cancel := context.WithTimeout(ctx, countTime)
+	defer cancel()
+	if use, err := s.disk.Use(counting); err == nil {
 		body.Disk = &use
-	} else {
+	} else if counting.Err() == nil {
 		s.config.Logger.Error("counting the disk for status", "err", err)
 	}
 	instances, err := s.engine.Instances(ctx, engine.Selector{})
