@@ -137,13 +137,23 @@ func notStartable(err error) bool {
 
 func lastOf(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }
 
-// writeTermination leaves the cause where the engine looks for it.
+// writeTermination leaves the cause where the engine looks for it. The script
+// may have put something else there: a pipe that nobody reads would keep us
+// forever, so the file is made anew.
 func writeTermination(path string, cause *sluice.Cause) error {
 	text, err := encodeTermination(cause)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	if err := os.RemoveAll(path); err != nil {
+		return fmt.Errorf("writing termination file: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing termination file: %w", err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("writing termination file: %w", err)
 	}
 	return nil

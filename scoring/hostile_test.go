@@ -1,10 +1,15 @@
+//go:build unix
+
 package scoring
 
 import (
 	"encoding/json"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sluice-ml/sluice"
@@ -36,5 +41,49 @@ func TestForgedCauseIsBounded(t *testing.T) {
 		if err != nil || len(text) > MaxTermination || json.Unmarshal(text, &back) != nil {
 			t.Errorf("the termination file has %d bytes, %v", len(text), err)
 		}
+	}
+}
+
+// Whatever a script has put in the place of its last words, the cause is
+// written there and nowhere else.
+func TestTerminationFileIsMadeAnew(t *testing.T) {
+	cause := &sluice.Cause{Code: sluice.CauseInitRaised, Message: "ValueError"}
+	for name, put := range map[string]func(t *testing.T, path string){
+		"nothing": func(*testing.T, string) {},
+		"a pipe": func(t *testing.T, path string) {
+			if err := syscall.Mkfifo(path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a link": func(t *testing.T, path string) {
+			if err := os.Symlink(filepath.Join(filepath.Dir(path), "aim"), path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a full folder": func(t *testing.T, path string) {
+			if err := os.MkdirAll(filepath.Join(path, "full"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "termination")
+			put(t, path)
+			if err := writeTermination(path, cause); err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Lstat(path)
+			if err != nil || !info.Mode().IsRegular() {
+				t.Fatalf("there is %v, %v", info, err)
+			}
+			var back sluice.Cause
+			text, err := os.ReadFile(path)
+			if err != nil || json.Unmarshal(text, &back) != nil || back.Message != cause.Message {
+				t.Errorf("the file holds %q, %v", text, err)
+			}
+			if _, err := os.Lstat(filepath.Join(filepath.Dir(path), "aim")); err == nil {
+				t.Error("the link was followed")
+			}
+		})
 	}
 }

@@ -75,6 +75,7 @@ func handedOver() (net.Listener, error) {
 	if sockets == "" || pid != strconv.Itoa(os.Getpid()) {
 		return nil, nil
 	}
+	guard()
 	const first = 3
 	f := os.NewFile(first, "socket")
 	defer f.Close()

@@ -46,3 +46,5 @@ func receiveFiles(*net.UnixConn, []byte) (int, []*os.File, error) { return 0, ni
 func signalName(s syscall.Signal) string { return s.String() }
 
 func listenPrivately(path string) (net.Listener, error) { return net.Listen("unix", path) }
+
+func guard() {}
