@@ -31,16 +31,30 @@ type installation struct {
 	programs string
 	home     string
 	client   *http.Client
+	as       func(*exec.Cmd) // how its programs are started; nil as we are
 }
 
 func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	return newInstallationAs(t, 0, nil)
+}
+
+// newInstallationAs belongs to a user, who starts its programs.
+func newInstallationAs(t *testing.T, user int, as func(*exec.Cmd)) *installation {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sluice") // short: sockets live below it
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return installAt(t, dir, filepath.Join(dir, "h"))
+	in := installAt(t, dir, filepath.Join(dir, "h"))
+	in.as = as
+	for _, path := range []string{dir, in.home, filepath.Join(in.home, "sluice.yml")} {
+		if err := os.Lchown(path, user, user); user != 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	return in
 }
 
 // installAt puts an installation into a folder, and its state, which is not
@@ -84,6 +98,9 @@ func (in *installation) write(path, text string) {
 func (in *installation) try(args ...string) (stdout, stderr string, err error) {
 	cmd := exec.Command(filepath.Join(in.programs, "sluice"), args...)
 	cmd.Env = append(os.Environ(), "SLUICE_HOME="+in.home)
+	if in.as != nil {
+		in.as(cmd)
+	}
 	var out, trouble bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &trouble
 	err = cmd.Run()
@@ -167,6 +184,13 @@ func (in *installation) echoWith(more, script string) (uri, key string) {
 	uri = strings.TrimSpace(in.sluice("online-endpoint", "show", "-n", "echo", "--query", "scoring_uri", "-o", "tsv"))
 	key = strings.TrimSpace(in.sluice("online-endpoint", "get-credentials", "-n", "echo", "--query", "primaryKey", "-o", "tsv"))
 
+	in.trust()
+	return uri, key
+}
+
+// trust makes a client that trusts the installation's own authority.
+func (in *installation) trust() {
+	in.t.Helper()
 	pem, err := os.ReadFile(filepath.Join(in.home, "ca.pem"))
 	if err != nil {
 		in.t.Fatal(err)
@@ -177,7 +201,6 @@ func (in *installation) echoWith(more, script string) (uri, key string) {
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}} // HTTP/1.1, kept alive
 	in.t.Cleanup(transport.CloseIdleConnections)
 	in.client = &http.Client{Transport: transport}
-	return uri, key
 }
 
 // deploymentFile is a deployment of the endpoint echo.
