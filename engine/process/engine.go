@@ -27,8 +27,9 @@
 // memory of at most half of what the instance may have. Its socket is not in
 // there: the shim opens it outside and hands it over, so nothing but Sluice can
 // call an instance. Users of instances are taken from a range of the workload's
-// owner. Where Sluice is not root, Landlock has to do; Describe says what is
-// weaker then.
+// owner. Where Sluice is not root, Landlock has to do; ${run} is then a folder
+// inside <instance>/run, so that no instance can put another's socket in the
+// place of its own. Describe says what is weaker then.
 //
 // An instance may have the memory that its template says, at most nine tenths
 // of the machine's, and so may all together. Where the kernel cannot bound that

@@ -72,6 +72,7 @@ const innerRun = "/run/sluice"
 const (
 	worldDir   = "world"   // over which its root is built
 	scratchDir = "scratch" // over which its memory is mounted
+	ownDir     = "own"     // in its run folder, where Landlock lets it write: its socket beside it must stay what it is
 )
 
 // memoryLimit gives what one instance may have: what its type says, and never
@@ -84,11 +85,15 @@ func (k keeping) memoryLimit(r engine.Resources) int64 {
 }
 
 // inside replaces what a template may name by what the instance itself sees.
-func (r record) inside(dir string) *strings.Replacer {
-	if !r.World {
+func (k keeping) inside(r record, dir string) *strings.Replacer {
+	switch {
+	case r.World:
+		return strings.NewReplacer("${instance}", r.ID, "${root}", "", "${run}", innerRun)
+	case k.isolation == None:
 		return r.fill(dir)
 	}
-	return strings.NewReplacer("${instance}", r.ID, "${root}", "", "${run}", innerRun)
+	r.Run = filepath.Join(r.Run, ownDir)
+	return r.fill(dir)
 }
 
 // confine says how an instance is confined, nil for not at all. It decides
@@ -109,8 +114,8 @@ func (k keeping) confine(s shim.Spec, r record, t engine.Template, dir string) *
 		}
 		return c
 	}
-	c.NoUnixSockets = true
-	c.Reach = &confine.Reach{Read: []string{filepath.Join(dir, rootDir)}, Write: []string{r.Run}}
+	c.SharedUser = true
+	c.Reach = &confine.Reach{Read: []string{filepath.Join(dir, rootDir)}, Write: []string{filepath.Join(r.Run, ownDir)}}
 	if t.EnvDir != "" {
 		c.Reach.Read = append(c.Reach.Read, t.EnvDir)
 		c.Reach.Interpreters = []string{c.Interpreter}

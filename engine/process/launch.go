@@ -128,7 +128,7 @@ func (e *Engine) makeFolders(r record, dir string) error {
 		return err
 	}
 	if !r.World {
-		return nil
+		return os.Mkdir(filepath.Join(r.Run, ownDir), 0o700)
 	}
 	for _, name := range []string{worldDir, scratchDir} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -167,7 +167,7 @@ func (e *Engine) placeFiles(ctx context.Context, dir string, files []engine.File
 
 // spec is what the shim is told to run. On the way it makes the control group.
 func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error) {
-	fill := r.inside(dir)
+	fill := e.keep.inside(r, dir)
 	run := fill.Replace("${run}")
 	path := basePath
 	if t.EnvDir != "" {
@@ -179,7 +179,7 @@ func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error
 	}
 	maps.Copy(env, map[string]string{"SLUICE_TERMINATION_FILE": filepath.Join(run, termination), instanceVar: r.ID})
 	maps.Copy(env, e.keep.gpuVars(r))
-	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: filepath.Join(r.Run, termination)}
+	s := shim.Spec{Instance: r.ID, Env: env, Dir: fill.Replace(t.Dir), Termination: filepath.Join(run, termination)}
 	if s.Dir == "" {
 		s.Dir = run
 	}

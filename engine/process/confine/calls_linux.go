@@ -49,7 +49,7 @@ func filterCalls(s Spec) error {
 	if !ok {
 		return nil // the engine says that there is no filter
 	}
-	raw, err := bpf.Assemble(program(arch, s.NoUnixSockets))
+	raw, err := bpf.Assemble(program(arch, s.SharedUser))
 	if err != nil {
 		return fmt.Errorf("assembling the system call filter: %w", err)
 	}
@@ -66,15 +66,18 @@ func filterCalls(s Spec) error {
 	return nil
 }
 
+// answers are what a filter may say to a call.
+const (
+	allow   = unix.SECCOMP_RET_ALLOW
+	kill    = unix.SECCOMP_RET_KILL_PROCESS
+	refuse  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	absent  = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	family  = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	pretend = unix.SECCOMP_RET_ERRNO // it has succeeded, and nothing was done
+)
+
 // program is the filter. Each part either returns or falls through to the next.
-func program(arch uint32, noUnix bool) []bpf.Instruction {
-	const (
-		allow  = unix.SECCOMP_RET_ALLOW
-		kill   = unix.SECCOMP_RET_KILL_PROCESS
-		refuse = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-		absent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
-		family = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
-	)
+func program(arch uint32, sharedUser bool) []bpf.Instruction {
 	p := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: arch, SkipTrue: 1},
@@ -86,34 +89,62 @@ func program(arch uint32, noUnix bool) []bpf.Instruction {
 			bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32Calls, SkipTrue: 1},
 			bpf.RetConstant{Val: absent})
 	}
-	for _, call := range refusedCalls {
-		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: call, SkipTrue: 1}, bpf.RetConstant{Val: refuse})
-	}
+	p = append(p, answer(refuse, refusedCalls...)...)
 	// Its flags are in memory, where a filter cannot look: libraries fall back
 	// to clone.
-	p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE3, SkipTrue: 1}, bpf.RetConstant{Val: absent})
-	p = append(p,
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE, SkipTrue: 4},
-		bpf.LoadAbsolute{Off: offsetArgs, Size: 4},
+	p = append(p, answer(absent, unix.SYS_CLONE3)...)
+	p = append(p, on(unix.SYS_CLONE, argument(0),
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: namespaceFlags, SkipFalse: 1},
 		bpf.RetConstant{Val: refuse},
-		bpf.RetConstant{Val: allow})
-	p = append(p, // typing into somebody's terminal
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_IOCTL, SkipTrue: 4},
-		bpf.LoadAbsolute{Off: offsetArgs + 8, Size: 4},
+		bpf.RetConstant{Val: allow})...)
+	p = append(p, on(unix.SYS_IOCTL, argument(1), // typing into somebody's terminal
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.TIOCSTI, SkipTrue: 1},
 		bpf.RetConstant{Val: refuse},
-		bpf.RetConstant{Val: allow})
+		bpf.RetConstant{Val: allow})...)
 	families := allowedFamilies
-	if noUnix {
+	if sharedUser {
+		p = append(p, betweenProcesses()...)
 		families = families[1:]
 	}
-	sockets := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetArgs, Size: 4}}
+	sockets := []bpf.Instruction{argument(0)}
 	for _, f := range families {
 		sockets = append(sockets, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: f, SkipTrue: 1}, bpf.RetConstant{Val: allow})
 	}
-	sockets = append(sockets, bpf.RetConstant{Val: family})
-	p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_SOCKET, SkipTrue: uint8(len(sockets))})
-	p = append(p, sockets...)
+	p = append(p, on(unix.SYS_SOCKET, append(sockets, bpf.RetConstant{Val: family})...)...)
+	p = append(p, on(unix.SYS_SOCKETPAIR, pairs(sharedUser)...)...)
+	return append(p, bpf.RetConstant{Val: allow})
+}
+
+// answer gives these calls one answer.
+func answer(with uint32, calls ...uint32) (p []bpf.Instruction) {
+	for _, call := range calls {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: call, SkipTrue: 1}, bpf.RetConstant{Val: with})
+	}
+	return p
+}
+
+// on decides about one call by a body that returns in every case.
+func on(call uint32, body ...bpf.Instruction) []bpf.Instruction {
+	return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: call, SkipTrue: uint8(len(body))}}, body...)
+}
+
+// argument loads the low half of the nth argument, from 0.
+func argument(n uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offsetArgs + 8*n, Size: 4} }
+
+// pairs decides about pairs of sockets: none but Unix's, and where Unix sockets
+// are refused none of datagrams, because one of those can send to any path.
+func pairs(sharedUser bool) []bpf.Instruction {
+	p := []bpf.Instruction{
+		argument(0),
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_UNIX, SkipTrue: 1},
+		bpf.RetConstant{Val: family},
+	}
+	if sharedUser {
+		const kind = 0xf // the rest are flags
+		p = append(p, argument(1),
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: kind},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SOCK_DGRAM, SkipTrue: 1},
+			bpf.RetConstant{Val: family})
+	}
 	return append(p, bpf.RetConstant{Val: allow})
 }

@@ -12,7 +12,8 @@
 //     runs as a user of its own, without capabilities.
 //   - without (as any other user): the same folders by Landlock, as the user of
 //     Sluice, and no Unix sockets at all, because Landlock does not tell whose
-//     socket it is.
+//     socket it is. What Landlock does not look at and users may do to all that
+//     is theirs is refused: to change modes, owners, limits and priorities.
 //
 // In both cases: no new privileges, a system call filter, no core dumps, a
 // bound on open files, and the control group it was given.
@@ -51,8 +52,10 @@ type Spec struct {
 	// User and Group are whom the command runs as; 0 stays who we are.
 	User  int `json:"user,omitempty"`
 	Group int `json:"group,omitempty"`
-	// NoUnixSockets refuses the making of Unix sockets other than pairs.
-	NoUnixSockets bool `json:"noUnixSockets,omitempty"`
+	// SharedUser says that the command runs as the user of others whom it must
+	// not harm: what a user may do to all that is its own is refused, and so are
+	// Unix sockets, pairs of streams aside.
+	SharedUser bool `json:"sharedUser,omitempty"`
 	// Files bounds open files, and Processes what this user may run at once
 	// (for where no control group does); 0 leaves them as they are.
 	Files     uint64 `json:"files,omitempty"`

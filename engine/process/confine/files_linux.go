@@ -84,6 +84,7 @@ func (r *Reach) rules() []landlock.Rule {
 	add(readAll, readFiles, systemFolders...)
 	add(readAll, readFiles, systemFiles...)
 	add(readFiles, readFiles, procFiles...)
+	add(readFiles, readFiles, "/etc/passwd", "/etc/group") // who they are; a world has its own
 	add(readAll, readFiles, r.Read...)
 	for _, program := range r.Interpreters {
 		real, err := filepath.EvalSymlinks(program)

@@ -29,6 +29,12 @@ REFUSED = {
     "iopl": (172, 3), "ioperm": (173, 0, 1, 1), "vhangup": (153,), "nice": (141, 2, 0, -5), "sched_setscheduler": (144, 0, 1, ctypes.byref(ctypes.c_int(1))),
     "type into a terminal": (16, 0, 0x5412, b"x"),
 }
+# What a user may do to all that is its own, where the user is shared.
+SHARED = {
+    "look at memory that is its user's": (29, 1234, 4096, 0o1666), "attach to memory that is its user's": (30, 0, 0, 0), "remove memory that is its user's": (31, 0, 0, 0),
+    "make semaphores that are its user's": (64, 1234, 1, 0o1666), "remove semaphores that are its user's": (66, 0, 0, 0, 0), "make a queue that is its user's": (68, 1234, 0o1666),
+    "make a named queue": (240, b"sluice", 0o102, 0o600, 0), "remove a named queue": (241, b"sluice"), "watch folders": (294, 0), "watch folders as it was once done": (253,),
+}
 ABSENT = {"clone3": (435, 0, 0), "getpid of x32": (0x40000000 | 39,)}
 
 
@@ -41,9 +47,14 @@ def run(data):
     attempt = Attempts(facts["mode"])
     for what, arguments in REFUSED.items():
         refused = ["EPERM"] + {"nice": ["EACCES"], "iopl": ["ENOSYS"], "ioperm": ["ENOSYS"]}.get(what, [])
-        attempt(what, lambda: syscall(*arguments), refused, refused)
+        attempt(what, lambda: syscall(*arguments), refused, [*refused, "got 0"] if what == "nice" else refused)
     for what, arguments in ABSENT.items():
         attempt(what, lambda: syscall(*arguments), "ENOSYS", "ENOSYS")
+    if facts["mode"] == "landlock":
+        for what, arguments in SHARED.items():
+            attempt(what, lambda: syscall(*arguments), "ENOSYS", "ENOSYS")
+        attempt("signal everybody", lambda: os.kill(-1, 0), "EPERM", "EPERM")
+        attempt("keep others off a core", lambda: affinity(facts["processes"]["the gateway"]), "LookupError: undone", "LookupError: undone")
     attempt("a call of 32 bits", lambda: died(old_call), "LookupError: SIGSYS", "LookupError: SIGSYS")
     limits(attempt, facts)
     rights(attempt)
@@ -81,6 +92,14 @@ def raise_limit(what, now):
     if libc.setrlimit(what, wanted) != 0:
         raise OSError(ctypes.get_errno(), "setrlimit")
     return "raised"
+
+
+def affinity(pid):
+    before = os.sched_getaffinity(pid)
+    os.sched_setaffinity(pid, {min(before)})
+    if os.sched_getaffinity(pid) == before:
+        raise LookupError("undone")
+    return "moved"
 
 
 def priority(pid):

@@ -29,7 +29,7 @@ def run(data):
             "OperationalError: unable to open database file", "OperationalError: unable to open database file")
     attempt("read /etc/shadow", lambda: read("/etc/shadow"), "ENOENT", "EACCES")
     for path in facts["homes"]:
-        attempt(f"list {path}", lambda: os.listdir(path), "ENOENT", "EACCES")
+        attempt(f"list {path}", lambda: os.listdir(path), "ENOENT", ["EACCES", "ENOENT"])
     neighbour(attempt, facts["victim"])
     for who, pid in facts["processes"].items():
         process(attempt, who, pid)
@@ -39,7 +39,7 @@ def run(data):
 
 def neighbour(attempt, victim):
     for name in ["", "/root", "/run", "/log", "/scratch"]:
-        attempt(f"list a neighbour's folder{name}", lambda: os.listdir(victim["dir"] + name), "ENOENT", "EACCES")
+        attempt(f"list a neighbour's folder{name}", lambda: os.listdir(victim["dir"] + name), "ENOENT", ["EACCES", "ENOENT"])
     for name in ["copy.json", "spec.json", "template.json", "state.json", "log/000001.log", "root/var/azureml-app/src/victim.py"]:
         attempt(f"read a neighbour's {name}", lambda: read(f"{victim['dir']}/{name}"), "ENOENT", "EACCES")
 
@@ -52,7 +52,7 @@ def process(attempt, who, pid):
     # The first of its own process table is there, and is root's.
     unseen = "EACCES" if who == "its own shim" else "ENOENT"
     for name in ["environ", "mem", "maps", "auxv", "root/etc/hostname", "cwd/spec.json", "map_files", "fd/3"]:
-        attempt(f"read {name} of {who}", lambda: read(f"/proc/{pid}/{name}"), [unseen, "EISDIR" if name == "map_files" and unseen == "EACCES" else unseen], "EACCES")
+        attempt(f"read {name} of {who}", lambda: read(f"/proc/{pid}/{name}"), [unseen, "EISDIR" if name == "map_files" and unseen == "EACCES" else unseen], ["EACCES", "ENOENT"])
     attempt(f"list fd of {who}", lambda: os.listdir(f"/proc/{pid}/fd"), unseen, "EACCES")
     attempt(f"follow cwd of {who}", lambda: os.listdir(f"/proc/{pid}/cwd/"), unseen, "EACCES")
     attempt(f"attach to {who}", lambda: syscall(SYS_PTRACE, PTRACE_ATTACH, pid, 0, 0), "EPERM", "EPERM")

@@ -87,7 +87,7 @@ def inherited(attempt):
         elif stat.S_ISDIR(info.st_mode):
             attempt(f"use inherited folder {fd}", lambda: os.listdir(fd), "LookupError: none", "LookupError: none")
     server = os.getppid()
-    for name in ["fd", "environ", "mem", "maps", "root", "cwd"]:
+    for name in ["fd", "environ", "mem", "maps", "root"]:
         path = f"/proc/{server}/{name}"
         attempt(f"open {name} of its own scoring server",
                 lambda: os.listdir(path) if name == "fd" else os.open(path, os.O_RDONLY), "EACCES", "EACCES")
