@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -103,4 +104,32 @@ func (r *Reach) rules() []landlock.Rule {
 		rules = append(rules, landlock.RWDirs(path).WithRefer())
 	}
 	return rules
+}
+
+// KeepSignals has the signals of this thread, which it locks to the calling
+// goroutine, reach only what is started from it from now on. It fails where the
+// kernel cannot see to that. Each thread would have a domain of its own, and
+// could not reach what another has started.
+func KeepSignals() error {
+	if abi := LandlockABI(); abi < LandlockScopes {
+		return fmt.Errorf("keeping signals: version %d of Landlock cannot", abi)
+	}
+	fd, flags, err := landlock.Config{Scoped: llsys.ScopeSignal}.NewRulesetFD()
+	if err != nil {
+		return fmt.Errorf("keeping signals: %w", err)
+	}
+	defer unix.Close(fd)
+	runtime.LockOSThread()
+	err = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil {
+		err = llsys.LandlockRestrictSelf(fd, flags)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping signals: %w", err)
+	}
+	// Signals to everybody will be sent: be sure.
+	if err := unix.Kill(unix.Getppid(), 0); err != unix.EPERM {
+		return fmt.Errorf("keeping signals: whoever started us can still be sent one (%v)", err)
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -106,13 +107,16 @@ func exec(s Spec) error {
 	if err != nil {
 		return err
 	}
-	env := s.Env
+	// Who sets these two means somebody else's, or is up to no good.
+	env := slices.DeleteFunc(slices.Clone(s.Env), func(entry string) bool {
+		return strings.HasPrefix(entry, "LISTEN_FDS=") || strings.HasPrefix(entry, "LISTEN_PID=")
+	})
 	if s.Socket {
 		if err := unix.Dup3(socketFD, specFD, 0); err != nil {
 			return fmt.Errorf("handing over its socket: %w", err)
 		}
 		unix.CloseOnExec(socketFD)
-		env = append(slices.Clip(env), "LISTEN_FDS=1", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
+		env = append(env, "LISTEN_FDS=1", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	}
 	err = syscall.Exec(path, s.Command, env)
 	return fmt.Errorf("starting %s in %s: %w", path, s.Dir, err)

@@ -15,3 +15,7 @@ func Main() int {
 	fmt.Fprintln(os.Stderr, "sluice confine:", ErrUnsupported)
 	return 1
 }
+
+// KeepSignals has the signals of this process reach its own only; here it
+// cannot.
+func KeepSignals() error { return ErrUnsupported }
