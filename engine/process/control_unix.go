@@ -130,8 +130,30 @@ func (h host) killLeftovers(s *seen) bool {
 			found = true
 		}
 	}
+	found = h.killGroup(s.record.ID) || found
 	if found {
 		h.loop.Wake()
 	}
 	return found
+}
+
+// killGroup kills what is left in the control group of an instance, and reports
+// whether there was anything.
+func (h host) killGroup(id string) bool {
+	if h.keep.groups == nil {
+		return false
+	}
+	g, err := h.keep.groups.Group(id)
+	if err != nil {
+		return false
+	}
+	if used, err := g.Usage(); err != nil || used.PIDs == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, time.Second)
+	defer cancel()
+	if err := g.Kill(ctx); err != nil {
+		h.log.Warn("ending what an instance left behind", "instance", id, "error", err)
+	}
+	return true
 }

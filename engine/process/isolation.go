@@ -109,10 +109,12 @@ func (k keeping) confine(s shim.Spec, r record, t engine.Template, dir string) *
 	if r.World {
 		c.User, c.Group = r.User, r.User
 		c.World = k.world(s, r, t, dir)
-		if s.Group == nil {
-			c.Processes = maxProcesses // the user is the instance's alone
-		}
+		c.Processes = maxProcesses // the user is the instance's alone
 		return c
+	}
+	if s.Group == nil {
+		// Others of the user count too. Who comes close is ended by its shim.
+		c.Processes = uint64(threadsOf(os.Geteuid()) + 2*maxProcesses)
 	}
 	c.SharedUser = true
 	c.Reach = &confine.Reach{Read: []string{filepath.Join(dir, rootDir)}, Write: []string{filepath.Join(r.Run, ownDir)}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -24,7 +25,10 @@ func keepApart(dir string, wanted Isolation) (keeping, error) {
 	k := keeping{isolation: Worlds, memory: memory - memory/10}
 	if why := noWorlds(); why != "" || wanted > Worlds {
 		k.isolation = Landlock
-		k.weaker = append(k.weaker, "instances share the user of Sluice, and Landlock keeps them from files that are not theirs; they may make no Unix sockets, and share /dev/shm ("+firstOf(why, "as configured")+")")
+		k.weaker = append(k.weaker, "instances share the user of Sluice, and Landlock keeps them from files that are not theirs; they may make no Unix sockets, and share /dev/shm ("+firstOf(why, "as configured")+")",
+			"the files that instances write are on the disk of Sluice, without a bound, and in TMPDIR only, not in /tmp; changing a file's mode, owner or times does nothing there, and which files the user has can be seen")
+	} else if abi := confine.LandlockABI(); abi < confine.LandlockScopes {
+		k.weaker = append(k.weaker, fmt.Sprintf("instances can reach the abstract Unix sockets of this machine: this kernel has version %d of Landlock, which does not prevent it", abi))
 	}
 	if k.isolation == Landlock {
 		switch abi := confine.LandlockABI(); {
@@ -40,7 +44,7 @@ func keepApart(dir string, wanted Isolation) (keeping, error) {
 	switch {
 	case err != nil:
 		k.groups = nil
-		k.weaker = append(k.weaker, "the memory of instances is looked at ten times a second instead of being bounded by the kernel: "+err.Error())
+		k.weaker = append(k.weaker, "the memory and the threads of instances are looked at ten times a second instead of being bounded by the kernel, and they share the CPU as any processes do: "+err.Error())
 	default:
 		k.weaker = append(k.weaker, k.groups.Gaps()...)
 	}
@@ -120,4 +124,18 @@ func shimAttributes(world bool) *syscall.SysProcAttr {
 		a.Unshareflags = syscall.CLONE_NEWNS
 	}
 	return a
+}
+
+// threadsOf counts what a user runs.
+func threadsOf(user int) (n int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/task")
+	for _, path := range all {
+		info, err := os.Stat(path)
+		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != user {
+			continue
+		}
+		threads, _ := os.ReadDir(path)
+		n += len(threads)
+	}
+	return n
 }

@@ -204,11 +204,11 @@ func (e *Engine) spec(r record, t engine.Template, dir string) (shim.Spec, error
 	return s, nil
 }
 
-// bound has the memory of a command bounded, by its control group or else by
-// its shim.
+// bound has the memory and the threads of a command bounded, by its control
+// group or else by its shim.
 func (e *Engine) bound(s *shim.Spec, limit int64, cpu float64) error {
 	if e.keep.groups == nil {
-		s.Memory = limit
+		s.Memory, s.Threads = limit, maxProcesses
 		return nil
 	}
 	g, err := e.keep.groups.Make(s.Instance, cgroup.Limits{Memory: limit, CPU: cpu, PIDs: maxProcesses})

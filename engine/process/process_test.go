@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 			os.Exit(confine.Main())
 		case "caller":
 			os.Exit(caller(os.Args[2:]))
+		case "weaker":
+			os.Exit(weaker(os.Args[2], map[string]Isolation{"best": Best, "landlock": Landlock, "none": None}[os.Args[3]]))
 		}
 	}
 	os.Exit(m.Run())

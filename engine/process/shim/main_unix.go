@@ -79,6 +79,7 @@ func run(dir string) (int, error) {
 	}
 	s.spec = spec
 	syscall.Setsid() // fails where the engine has done so
+	s.alone = spec.Confine != nil && spec.Confine.SharedUser && confine.KeepSignals() == nil
 	if err := adoptOrphans(); err != nil {
 		return exitBroken, err
 	}
@@ -108,6 +109,8 @@ type shim struct {
 	pid      int                // of the command, as this process knows it
 	status   syscall.WaitStatus // of the command, once it has ended
 	ended    bool
+	alone    bool   // signals of ours reach what we started and nobody else
+	why      string // we ended it, for its log
 }
 
 // first reports whether this process is the first of its process namespace:
@@ -259,7 +262,7 @@ func (s *shim) watch(saved error) error {
 			}
 		}
 	}
-	s.state.Exit = exitOf(s.status)
+	s.state.Exit, s.why = exitOf(s.status), memory.note()
 	memory.judge(s.state.Exit, s.status.Signaled() && s.status.Signal() == syscall.SIGKILL && !s.state.Forced)
 	return saved
 }
@@ -300,9 +303,14 @@ func (s *shim) killAll() {
 }
 
 func (s *shim) killOnce() {
-	if s.first() { // all at once: what forks meanwhile is hit too
+	if s.first() || s.alone { // all at once: what forks meanwhile is hit too
 		syscall.Kill(-1, syscall.SIGKILL)
 		return
+	}
+	if g := s.spec.Group; g != nil { // likewise, as far as it is in there still
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		g.Kill(ctx)
+		cancel()
 	}
 	if !s.ended { // a group's ID may be another's once its leader was reaped
 		syscall.Kill(-s.pid, syscall.SIGKILL)
@@ -323,6 +331,10 @@ func (s *shim) finish(o *output) {
 	case <-time.After(2 * time.Second): // somebody who is no child of ours holds the pipe
 		o.from.Close()
 		<-o.done
+	}
+	if s.why != "" {
+		fmt.Fprintf(o.to, "[sluice: %s]\n", s.why)
+		o.to.Close()
 	}
 	s.state.Exit.Message = terminationMessage(s.spec.Termination)
 	s.state.Ended = time.Now()

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"fmt"
 	"os"
 	"time"
 
@@ -19,28 +20,33 @@ const (
 )
 
 // memoryWatch tells whether the command ran out of memory. With a control group
-// the kernel bounds it and counts; with a bound alone the watch adds up and says
-// when it is passed; without either, the machine's own count is all there is.
+// the kernel bounds it and counts; with a bound of our own the watch adds up and
+// says when it is passed; without either, the machine's own count is all there
+// is. It watches the number of threads likewise.
 type memoryWatch struct {
 	s       *shim
 	machine *oomWatch // nil when one of the others is there
 	peak    int64     // bytes, of what was added up
 	over    bool      // the bound was passed
+	many    bool      // that of threads was
 }
 
 func (s *shim) watchMemory() *memoryWatch {
 	m := &memoryWatch{s: s}
-	if s.spec.Group == nil && s.spec.Memory == 0 {
+	if s.spec.Group == nil && !m.adds() {
 		m.machine = watchOOM()
 	}
 	return m
 }
 
+// adds says that there is a bound which nobody but us sees to.
+func (m *memoryWatch) adds() bool { return m.s.spec.Memory > 0 || m.s.spec.Threads > 0 }
+
 func (m *memoryWatch) every() time.Duration {
 	switch {
 	case m.machine != nil:
 		return oomInterval
-	case m.s.spec.Group != nil: // nothing to look at before the end
+	case !m.adds(): // nothing to look at before the end
 		return time.Hour
 	}
 	return watchEvery
@@ -51,15 +57,13 @@ func (m *memoryWatch) look() bool {
 	switch {
 	case m.machine != nil:
 		m.machine.look()
-	case m.s.spec.Group == nil:
-		held := int64(0)
-		for _, pid := range familyOf(selfPID()) {
-			held += memoryOf(pid)
-		}
-		m.peak = max(m.peak, held)
-		m.over = m.over || held > m.s.spec.Memory
+	case m.adds():
+		memory, threads := held(familyOf(selfPID()), m.s.spec.Scratch, m.s.spec.Memory)
+		m.peak = max(m.peak, memory)
+		m.over = m.over || m.s.spec.Memory > 0 && memory > m.s.spec.Memory
+		m.many = m.many || m.s.spec.Threads > 0 && threads > m.s.spec.Threads
 	}
-	return m.over
+	return m.over || m.many
 }
 
 // judge says on an exit whether memory was why. killed is whether the command
@@ -79,4 +83,15 @@ func (m *memoryWatch) judge(exit *engine.Exit, killed bool) {
 		exit.Limit, exit.Peak = used.Limit, used.Peak
 		exit.OOM = used.OOMKills > 0 && (killed || exit.Code != 0)
 	}
+}
+
+// note is what the log of a command says of why we ended it, "" for nothing.
+func (m *memoryWatch) note() string {
+	switch {
+	case m.over:
+		return fmt.Sprintf("it held %d MiB of memory and may have %d: it was ended", m.peak>>20, m.s.spec.Memory>>20)
+	case m.many:
+		return fmt.Sprintf("it ran more than the %d processes and threads that it may have: it was ended", m.s.spec.Threads)
+	}
+	return ""
 }

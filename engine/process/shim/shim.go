@@ -77,6 +77,8 @@ type Spec struct {
 	// Memory bounds what the command and its children hold, in bytes, where
 	// there is no control group to do so; 0 for no bound.
 	Memory int64 `json:"memory,omitempty"`
+	// Threads bounds likewise how many threads they have, 0 for no bound.
+	Threads int64 `json:"threads,omitempty"`
 }
 
 // Scratch is a file system in memory.

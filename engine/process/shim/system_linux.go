@@ -206,7 +206,11 @@ func statusField(pid int, name string) []byte {
 	if err != nil {
 		return nil
 	}
-	for line := range bytes.Lines(text) {
+	return fieldOf(text, name)
+}
+
+func fieldOf(status []byte, name string) []byte {
+	for line := range bytes.Lines(status) {
 		if value, ok := bytes.CutPrefix(line, []byte(name)); ok {
 			return bytes.TrimSpace(value)
 		}
@@ -214,16 +218,100 @@ func statusField(pid int, name string) []byte {
 	return nil
 }
 
-// memoryOf gives what a process holds that no file on a disk could give back,
-// in bytes. Memory that several share counts for each.
-func memoryOf(pid int) int64 {
-	held := int64(0)
-	for _, name := range []string{"RssAnon:", "RssShmem:"} {
-		kilobytes, _, _ := bytes.Cut(statusField(pid, name), []byte(" "))
-		n, _ := strconv.ParseInt(string(kilobytes), 10, 64) // gone: nothing
-		held += n << 10
+// holdings is what processes hold together.
+type holdings struct {
+	own, shared int64 // bytes of memory that no file on a disk could give back
+	threads     int64
+}
+
+// look adds up, quickly: what several share counts for each.
+func (h *holdings) look(pids []int) {
+	for _, pid := range pids {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if err != nil {
+			continue // gone
+		}
+		h.own += numberOf(text, "RssAnon:") << 10
+		h.shared += numberOf(text, "RssShmem:") << 10
+		h.threads += numberOf(text, "Threads:")
 	}
-	return held
+}
+
+// lookClosely adds up what several share in shares, which takes the kernel
+// longer. Children that were forked hold nothing until they write.
+func (h *holdings) lookClosely(pids []int) {
+	for _, pid := range pids {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+		if err != nil {
+			continue
+		}
+		h.own += numberOf(text, "Pss_Anon:") << 10
+		h.shared += numberOf(text, "Pss_Shmem:") << 10
+	}
+}
+
+// held gives the bytes of memory that processes hold, and their threads. Files
+// in memory count whether they are mapped or not, those in a folder of memory
+// too. Where that seems to be beyond a bound it is looked at closely.
+func held(pids []int, scratch *Scratch, bound int64) (memory, threads int64) {
+	var h holdings
+	h.look(pids)
+	files := memoryFiles(pids, scratch)
+	memory = h.own + max(h.shared, files)
+	if bound > 0 && memory > bound {
+		var close holdings
+		close.lookClosely(pids)
+		memory = close.own + max(close.shared, files)
+	}
+	return memory, h.threads
+}
+
+// memoryFiles adds up the files in memory that processes have open, and those
+// in a folder of memory.
+func memoryFiles(pids []int, scratch *Scratch) (sum int64) {
+	files := map[[2]uint64]int64{} // bytes by device and number
+	for _, pid := range pids {
+		addMemoryFiles(files, pid)
+	}
+	for _, size := range files {
+		sum += size
+	}
+	if scratch != nil {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(scratch.Path, &fs); err == nil {
+			sum += int64(fs.Blocks-fs.Bfree) * fs.Bsize
+		}
+	}
+	return sum
+}
+
+// numberOf reads a field of what the kernel says of a process, in the units it
+// has there.
+func numberOf(status []byte, name string) int64 {
+	word, _, _ := bytes.Cut(fieldOf(status, name), []byte(" "))
+	n, _ := strconv.ParseInt(string(word), 10, 64) // not there: nothing
+	return n
+}
+
+// addMemoryFiles notes the files in memory that a process has open.
+func addMemoryFiles(files map[[2]uint64]int64, pid int) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	f, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	for _, name := range names {
+		path := dir + "/" + name
+		if target, err := os.Readlink(path); err != nil || !strings.HasPrefix(target, "/memfd:") {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			files[[2]uint64{uint64(st.Dev), st.Ino}] = st.Blocks * 512
+		}
+	}
 }
 
 // mountScratch mounts memory as a folder, in our own mount namespace.

@@ -1,0 +1,3 @@
+package process
+
+func weaker(string, Isolation) int { return 2 }
