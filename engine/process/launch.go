@@ -336,7 +336,8 @@ func firstLine(path string) string {
 	return line
 }
 
-// makeReadOnly takes the right to write from a tree, its folders last.
+// makeReadOnly takes the right to write from a tree, its folders last, and lets
+// everybody read it: an instance has a user of its own.
 func makeReadOnly(root string) error {
 	var folders []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -348,10 +349,17 @@ func makeReadOnly(root string) error {
 			return nil
 		}
 		info, err := d.Info()
-		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o222 == 0 {
+		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
-		return os.Chmod(path, info.Mode().Perm()&^0o222)
+		mode := fs.FileMode(0o444) // whatever our own mask is
+		if info.Mode()&0o111 != 0 {
+			mode = 0o555
+		}
+		if info.Mode().Perm() == mode {
+			return nil
+		}
+		return os.Chmod(path, mode)
 	})
 	if err != nil {
 		return err
@@ -362,21 +370,6 @@ func makeReadOnly(root string) error {
 		}
 	}
 	return nil
-}
-
-// removeTree removes a tree, read-only folders too.
-func removeTree(root string) error {
-	err := os.RemoveAll(root)
-	if err == nil {
-		return nil
-	}
-	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(root)
 }
 
 // pause waits, at most until the engine is closed.

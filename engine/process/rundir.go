@@ -67,7 +67,7 @@ func ours(dir string) error {
 // only what is in the folder of ours.
 func (e *Engine) removeRun(instanceDir, run string) error {
 	if run == filepath.Join(instanceDir, runDir) {
-		return removeTree(run)
+		return removeWritten(run)
 	}
 	around := filepath.Dir(run) // where the temporary directory was when it was made
 	if filepath.Base(run) != filepath.Base(instanceDir) || filepath.Base(around) != groupName(e.dir) {
@@ -80,5 +80,5 @@ func (e *Engine) removeRun(instanceDir, run string) error {
 	if err != nil {
 		return fmt.Errorf("removing the run folder of an instance: %w", err)
 	}
-	return removeTree(run)
+	return removeWritten(run)
 }

@@ -45,6 +45,7 @@ type Config struct {
 // is done or it is asked to stop. Instances run on unless it was asked to stop
 // all.
 func Server(ctx context.Context, c Config) error {
+	makeReadable()
 	on, err := stand(ctx, c, "server", c.Settings.API.Listen, c.Home.ServerLock())
 	if err != nil {
 		return err
