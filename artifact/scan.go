@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
@@ -39,6 +40,12 @@ const (
 // are broken links, sockets, pipes and devices, each by name
 // ([sluice.CodeInvalid]).
 func Scan(ctx context.Context, path string) (t sluice.Tree, base string, open func(path string) (io.ReadCloser, error), err error) {
+	return ScanWith(ctx, path, func(int64, int64) {})
+}
+
+// ScanWith is Scan that tells how far it is: progress is called from one
+// goroutine at a time with the bytes read so far and all there are.
+func ScanWith(ctx context.Context, path string, progress func(done, total int64)) (t sluice.Tree, base string, open func(path string) (io.ReadCloser, error), err error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return t, "", nil, fmt.Errorf("reading %s: %w", path, err)
@@ -51,7 +58,7 @@ func Scan(ctx context.Context, path string) (t sluice.Tree, base string, open fu
 	if err != nil {
 		return t, "", nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	s := &scanner{ctx: ctx, shown: path}
+	s := &scanner{ctx: ctx, shown: path, progress: progress}
 	if info.IsDir() {
 		base = filepath.Base(abs)
 		err = s.folder(abs)
@@ -83,6 +90,11 @@ type scanner struct {
 	found   []source
 	visited int
 	left    int // names left out
+
+	progress func(done, total int64)
+	mu       sync.Mutex // guards done, and makes progress come one at a time
+	done     int64
+	total    int64
 }
 
 // source is where one file of a tree lies on the user's disk.
@@ -228,8 +240,11 @@ type sources map[string]source
 func (s *scanner) hash() (sluice.Tree, sources, error) {
 	group, ctx := errgroup.WithContext(s.ctx)
 	group.SetLimit(hashers)
+	for _, f := range s.found {
+		s.total += f.file.Size
+	}
 	for i := range s.found {
-		group.Go(func() error { return digestSource(ctx, &s.found[i]) })
+		group.Go(func() error { return digestSource(ctx, &s.found[i], s.read) })
 	}
 	var t sluice.Tree
 	if err := group.Wait(); err != nil {
@@ -244,14 +259,22 @@ func (s *scanner) hash() (sluice.Tree, sources, error) {
 	return t, where, nil
 }
 
-func digestSource(ctx context.Context, s *source) error {
+// read notes that bytes were read.
+func (s *scanner) read(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done += int64(n)
+	s.progress(s.done, s.total)
+}
+
+func digestSource(ctx context.Context, s *source, read func(n int)) error {
 	f, err := os.Open(s.disk)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.disk, err)
 	}
 	defer f.Close()
 	sum := sha256.New()
-	n, err := io.Copy(sum, &contextReader{ctx, f})
+	n, err := io.Copy(io.MultiWriter(sum, counting(read)), &contextReader{ctx, f})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.disk, err)
 	}
@@ -260,6 +283,14 @@ func digestSource(ctx context.Context, s *source) error {
 	}
 	s.file.Digest = digestOf(sum)
 	return nil
+}
+
+// counting is a writer that only counts.
+type counting func(n int)
+
+func (c counting) Write(p []byte) (int, error) {
+	c(len(p))
+	return len(p), nil
 }
 
 func changed(disk string) error {

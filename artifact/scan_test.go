@@ -94,6 +94,21 @@ func TestScanFolder(t *testing.T) {
 	}
 }
 
+func TestScanTellsHowFarItIs(t *testing.T) {
+	dir := lay(t, map[string]string{"a": strings.Repeat("a", 1<<20), "b": strings.Repeat("b", 1<<20), "c": "-> a"})
+	var last, calls, total int64
+	_, _, _, err := artifact.ScanWith(t.Context(), dir, func(done, all int64) {
+		if done < last {
+			t.Errorf("it went back from %d to %d", last, done)
+		}
+		last, total = done, all
+		calls++
+	})
+	if err != nil || last != 3<<20 || total != 3<<20 || calls < 3 {
+		t.Errorf("after %d calls it told of %d of %d, %v", calls, last, total, err)
+	}
+}
+
 func TestScanSingleFile(t *testing.T) {
 	dir := lay(t, map[string]string{"m.joblib": "weights", ".gitignore": "*.joblib\n", "link.bin": "-> m.joblib"})
 	for _, name := range []string{"m.joblib", "link.bin"} {

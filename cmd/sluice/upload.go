@@ -35,7 +35,10 @@ type content struct {
 func (u uploader) upload(ctx context.Context, kind sluice.Kind, name, version string, local manifest.Local) (content, error) {
 	step := progress.Step{Name: "uploading", Step: string(kind)}
 	u.shown.Update(step)
-	tree, base, open, err := artifact.Scan(ctx, local.Path)
+	tree, base, open, err := artifact.ScanWith(ctx, local.Path, func(done, total int64) {
+		step.Detail = "reading, " + progress.Bytes(done) + " of " + progress.Bytes(total)
+		u.shown.Update(step)
+	})
 	if err != nil {
 		return content{}, fmt.Errorf("reading %s: %w", local.Path, err)
 	}
