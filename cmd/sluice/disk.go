@@ -1,14 +1,9 @@
 package main
 
 import (
-	"time"
-
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/output"
 )
-
-// diskTime bounds how long `up` waits to hear how full the disk is.
-const diskTime = 2 * time.Second
 
 func diskDoc(u sluice.DiskUse) output.Map {
 	return output.Map{
