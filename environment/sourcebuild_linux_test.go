@@ -129,6 +129,9 @@ func TestSourceBuild(t *testing.T) {
 			"dynamic":       "import dynamic",
 			"top":           "import top, plain; assert plain.__version__ == '1.0'",
 		} {
+			if tool == "off" && requirements != "top" { // the build itself is the same with both
+				continue
+			}
 			env, err := b.Prepare(t.Context(), sourceSpec(requirements), nil)
 			if err != nil {
 				t.Fatalf("%q: %v", requirements, err)
@@ -140,13 +143,15 @@ func TestSourceBuild(t *testing.T) {
 			warm(t, x, b, sourceSpec(requirements), env)
 		}
 		leftNothing(t, dir)
-		again(t, b, x)
+		if tool != "off" {
+			again(t, b)
+		}
 	})
 }
 
 // again makes an environment anew whose wheel was built before, from its lock,
 // and once the wheel is gone from source.
-func again(t *testing.T, b *Builder, x *index) {
+func again(t *testing.T, b *Builder) {
 	t.Helper()
 	spec := sourceSpec("plain")
 	env, err := b.Prepare(t.Context(), spec, nil)

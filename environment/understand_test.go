@@ -170,3 +170,26 @@ func TestLogIsBounded(t *testing.T) {
 		t.Errorf("got %q", last)
 	}
 }
+
+// TestProgress reads how far a download is from what uv and pip say.
+func TestProgress(t *testing.T) {
+	for _, c := range []struct {
+		line func(*job, string) func(string)
+		says []string
+		want []string
+	}{
+		{uv{}.line, []string{"Resolved 5 packages in 2ms", "Downloading scipy (33.7MiB)", "Downloading numpy (17.4MiB)", " Downloaded numpy", " Downloaded scipy", "Downloading odd", "Prepared 5 packages in 1s"},
+			[]string{"0.0 of 33.7 MiB scipy", "0.0 of 51.1 MiB scipy, numpy", "17.4 of 51.1 MiB scipy", "51.1 of 51.1 MiB", "51.1 of 51.1 MiB odd", "installing"}},
+		{pip{}.line, []string{"Collecting numpy==1.26.4", "  Downloading https://host/numpy-1.26.4-cp311-cp311-manylinux.whl (18.3 MB)", "  Using cached numpy-1.26.4-cp311-cp311-manylinux.whl.metadata (61 kB)", "Installing collected packages: numpy"},
+			[]string{"numpy==1.26.4", "numpy 1.26.4 18.3 MB", "installing"}},
+	} {
+		var got []string
+		line := c.line(&job{progress: func(_, detail string) { got = append(got, detail) }}, sluice.StepDownloading)
+		for _, l := range c.says {
+			line(l)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

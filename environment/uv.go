@@ -105,17 +105,25 @@ func (u uv) settings(ctx context.Context, j *job) (string, error) {
 	return string(text), err
 }
 
-var uvDownloading = regexp.MustCompile(`^\s*Downloading (\S+)(?: \(([^)]+)\))?`)
+var (
+	uvDownloading = regexp.MustCompile(`^\s*Downloading (\S+)(?: \(([^)]+)\))?`)
+	uvDownloaded  = regexp.MustCompile(`^\s*Downloaded (\S+)`)
+)
 
-// line turns what uv says into progress.
+// line turns what uv says into progress. It downloads several packages at once
+// and names those of some size, when it begins and when it has them.
 func (uv) line(j *job, step string) func(string) {
+	d := &downloads{size: map[string]int64{}}
 	return func(line string) {
-		switch m := uvDownloading.FindStringSubmatch(line); {
-		case m != nil:
-			j.progress(sluice.StepDownloading, strings.TrimSpace(m[1]+" "+m[2]))
-		case strings.HasPrefix(line, "Resolved ") && step == sluice.StepResolving:
+		if m := uvDownloading.FindStringSubmatch(line); m != nil {
+			d.began(m[1], m[2])
+			j.progress(sluice.StepDownloading, d.String())
+		} else if m := uvDownloaded.FindStringSubmatch(line); m != nil {
+			d.ended(m[1])
+			j.progress(sluice.StepDownloading, d.String())
+		} else if strings.HasPrefix(line, "Resolved ") && step == sluice.StepResolving {
 			j.progress(step, strings.ToLower(line[:1])+line[1:])
-		case strings.HasPrefix(line, "Prepared "):
+		} else if strings.HasPrefix(line, "Prepared ") {
 			j.progress(sluice.StepBuilding, "installing")
 		}
 	}
