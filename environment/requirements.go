@@ -193,9 +193,11 @@ func (p *planner) refuseOption(name, where string, at int) {
 	}
 }
 
-// shorten keeps what a stranger wrote readable in a message.
+// shorten keeps what a stranger wrote readable in a message, and its passwords
+// to himself.
 func shorten(s string) string {
 	const most = 100
+	s = redactURL(s)
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -145,6 +145,17 @@ func TestCondaVersions(t *testing.T) {
 
 func quoteYAML(s string) string { return `"` + s + `"` }
 
+// TestRefusalKeepsPasswords refuses lines that hold a password: it is not told.
+func TestRefusalKeepsPasswords(t *testing.T) {
+	for _, line := range []string{"--index-url https://me:hush-hush@host/simple\x01", "--index-url ftp://me:hush-hush@host/simple", "a @ https://me:hush-hush@host/a.whl",
+		"git+https://me:hush-hush@host/a", "https://me:hush-hush@host/a.whl", "a ? https://me:hush-hush@host", "-c https://me:hush-hush@host/c.txt"} {
+		_, _, err := Parse(Spec{Requirements: line})
+		if err == nil || strings.Contains(err.Error(), "hush-hush") {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
 func TestKeepPlatform(t *testing.T) {
 	plan, notices, err := Parse(Spec{Requirements: "azureml-defaults\nflask", KeepPlatform: true})
 	if err != nil || len(notices) != 0 || !cmp.Equal(plan.Requirements, []string{"azureml-defaults", "flask"}) {
