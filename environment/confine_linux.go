@@ -90,6 +90,10 @@ func (c confinement) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("giving rights up: %w", err)
 	}
+	// The session's keys, where the kernel keeps any and lets us leave them.
+	if _, _, e := unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); e != 0 && e != unix.ENOSYS && e != unix.EPERM {
+		return fmt.Errorf("giving keys up: %w", e)
+	}
 	if err := unix.Mount("root", c.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("making the root: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	stdhash "hash"
@@ -101,20 +100,9 @@ func (f *fetcher) linked(ctx context.Context, link string) ([]sdist, error) {
 	return found, nil
 }
 
-// indexPage is the JSON form of an index's page.
-type indexPage struct {
-	Files []struct {
-		Filename string            `json:"filename"`
-		URL      string            `json:"url"`
-		Hashes   map[string]string `json:"hashes"`
-		Yanked   any               `json:"yanked"`
-	} `json:"files"`
-}
-
-// page reads one page of an index, in JSON or HTML. A package it does not have
-// is an empty one.
+// page reads one page of an index. A package it does not have is an empty one.
 func (f *fetcher) page(ctx context.Context, at *url.URL) ([]sdist, error) {
-	resp, err := f.get(ctx, at, "application/vnd.pypi.simple.v1+json, text/html;q=0.5")
+	resp, err := f.get(ctx, at, "text/html")
 	if err != nil {
 		return nil, err
 	}
@@ -132,27 +120,7 @@ func (f *fetcher) page(ctx context.Context, at *url.URL) ([]sdist, error) {
 	}
 	base := resp.Request.URL
 	base.User = at.User // files stand beside the page
-	if strings.Contains(resp.Header.Get("Content-Type"), "json") {
-		return readJSONPage(base, text), nil
-	}
-	return readHTMLPage(base, text), nil
-}
-
-func readJSONPage(base *url.URL, text []byte) []sdist {
-	var page indexPage
-	if json.Unmarshal(text, &page) != nil {
-		return nil
-	}
-	var found []sdist
-	for _, file := range page.Files {
-		if yanked, is := file.Yanked.(bool); file.Yanked != nil && (!is || yanked) {
-			continue
-		}
-		if s, ok := readSdist(base, file.URL, file.Filename, file.Hashes["sha256"]); ok && len(found) < maxIndexFiles {
-			found = append(found, s)
-		}
-	}
-	return found
+	return readPage(base, text), nil
 }
 
 var (
@@ -161,7 +129,8 @@ var (
 	yanked   = regexp.MustCompile(`(?i)(?:^|\s)data-yanked(?:\s|=|$)`)
 )
 
-func readHTMLPage(base *url.URL, text []byte) []sdist {
+// readPage reads the links that an index's page consists of.
+func readPage(base *url.URL, text []byte) []sdist {
 	var found []sdist
 	for _, a := range anchor.FindAllSubmatch(text, maxIndexFiles) {
 		m := hrefAttr.FindSubmatch(a[1])

@@ -49,26 +49,20 @@ func TestSatisfies(t *testing.T) {
 	}
 }
 
-// TestSources reads what an index has as source, in both of its languages and
-// from a folder, with the login from where it may be.
+// TestSources reads what an index and a folder have as source, with the login
+// from where it may be.
 func TestSources(t *testing.T) {
 	digest := strings.Repeat("a", 64)
 	htmlPage := `<!DOCTYPE html><a href="../../files/old-name-1.0.tar.gz#sha256=` + digest + `" data-requires-python="&gt;=3.8">x</a>
 <a data-yanked="broken" href='/files/old-name-3.0.tar.gz'>x</a><A HREF="/files/old_name-2.0.zip">x</A>
 <a href="/files/old_name-2.0-py3-none-any.whl">x</a><a href="ftp://elsewhere/old-name-9.0.tar.gz">x</a><a href="/files/other-9.0.tar.gz">x</a><a name="x">`
-	jsonPage := `{"files": [{"filename": "old-name-1.0.tar.gz", "url": "https://files.example/a/old-name-1.0.tar.gz", "hashes": {"sha256": "` + digest + `"}, "yanked": false},
-{"filename": "old_name-2.0.zip", "url": "old_name-2.0.zip"}, {"filename": "old_name-3.0.zip", "url": "old_name-3.0.zip", "yanked": "why"},
-{"filename": "../../old_name-9.0.zip", "url": "x"}, {"filename": "old_name-latest.zip", "url": "x"}]}`
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
 		asked = append(asked, r.URL.Path+" "+user+":"+password)
 		switch r.URL.Path {
-		case "/html/simple/old-name/":
+		case "/html/simple/old-name/", "/other/simple/old-name/":
 			fmt.Fprint(w, htmlPage)
-		case "/json/simple/old-name/":
-			w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
-			fmt.Fprint(w, jsonPage)
 		case "/broken/old-name/":
 			w.WriteHeader(http.StatusBadGateway)
 		default:
@@ -104,7 +98,7 @@ func TestSources(t *testing.T) {
 	withUser := strings.Replace(at, "http://", "http://me:hush@", 1)
 	shown := strings.Replace(at, "http://", "http://****@", 1)
 	fromHTML := []string{"1.0 " + at + "/html/files/old-name-1.0.tar.gz sha256:" + digest, "2.0 " + at + "/files/old_name-2.0.zip "}
-	fromJSON := []string{"1.0 https://files.example/a/old-name-1.0.tar.gz sha256:" + digest, "2.0 " + shown + "/json/simple/old-name/old_name-2.0.zip "}
+	fromOther := []string{"1.0 " + shown + "/other/files/old-name-1.0.tar.gz sha256:" + digest, "2.0 " + shown + "/files/old_name-2.0.zip "}
 	for name, c := range map[string]struct {
 		env     map[string]string
 		options []string
@@ -112,8 +106,8 @@ func TestSources(t *testing.T) {
 		login   string
 	}{
 		"html":     {map[string]string{"PIP_INDEX_URL": at + "/html/simple"}, nil, fromHTML, ":"},
-		"json":     {map[string]string{"UV_DEFAULT_INDEX": "mine=" + withUser + "/json/simple/"}, nil, fromJSON, "me:hush"},
-		"uv login": {map[string]string{"UV_DEFAULT_INDEX": "my-own=" + at + "/json/simple", "UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": "hush"}, nil, fromJSON, "me:hush"},
+		"login":    {map[string]string{"UV_DEFAULT_INDEX": "mine=" + withUser + "/other/simple/"}, nil, fromOther, "me:hush"},
+		"uv login": {map[string]string{"UV_DEFAULT_INDEX": "my-own=" + at + "/other/simple", "UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": "hush"}, nil, fromOther, "me:hush"},
 		"netrc":    {map[string]string{"PIP_INDEX_URL": at + "/html/simple", "NETRC": netrc}, nil, fromHTML, "me:hush"},
 		"two":      {map[string]string{"PIP_INDEX_URL": at + "/none", "PIP_EXTRA_INDEX_URL": at + "/html/simple"}, nil, fromHTML, ":"},
 		"spec's":   {map[string]string{"PIP_INDEX_URL": at + "/broken"}, []string{"--index-url " + at + "/html/simple"}, fromHTML, ":"},
@@ -150,14 +144,13 @@ func TestSources(t *testing.T) {
 // FuzzIndexPage reads the pages of any index.
 func FuzzIndexPage(f *testing.F) {
 	f.Add(`<a href="a-1.0.tar.gz#sha256=00">`)
-	f.Add(`{"files": [{"filename": "a-1.0.zip", "url": "http://[::1", "yanked": {}}]}`)
 	f.Add(`<a href='//host/../a-1!1.0.post1.tar.gz'><a data-yanked href="b-1.zip">`)
 	base, err := url.Parse("https://me:hush@index.example/simple/a/")
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, s := range append(readHTMLPage(base, []byte(text)), readJSONPage(base, []byte(text))...) {
+		for _, s := range readPage(base, []byte(text)) {
 			if s.file != filepath.Base(s.file) || s.file == ".." || s.at.Scheme != "http" && s.at.Scheme != "https" || s.name != normalName(s.name) {
 				t.Errorf("%+v", s)
 			}

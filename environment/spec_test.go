@@ -236,6 +236,15 @@ func TestSpecOf(t *testing.T) {
 			t.Errorf("%+v: got %v", e, err)
 		}
 	}
+	made := &sluice.Environment{CondaFile: "c", Image: "i", Meta: sluice.Meta{Tags: map[string]string{sluice.TagPlatformPackages: "install", sluice.TagSourceBuilds: "allow"}}}
+	got, err := SpecOf(made)
+	if diff := cmp.Diff(Spec{CondaFile: "c", Image: "i", KeepPlatform: true, SourceBuilds: true}, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	made.Tags[sluice.TagSourceBuilds] = "perhaps"
+	if _, err := SpecOf(made); sluice.ErrorCode(err) != sluice.CodeInvalid {
+		t.Errorf("a tag that means nothing: %v", err)
+	}
 }
 
 func TestPins(t *testing.T) {
