@@ -8,22 +8,39 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sluice-ml/sluice"
 )
 
-// marker is the file that makes an environment whole.
-const marker = ".complete"
+const (
+	// marker is the file that makes an environment whole. It names the boot of
+	// the machine in which the environment was written.
+	marker = ".complete"
+	// synced is the file of an environment all of which is on the disk. Until
+	// then it counts for as long as the machine runs.
+	synced = ".synced"
+	// bootLine starts the marker's line with the boot. An environment without
+	// one was on the disk before it had its marker.
+	bootLine = "boot "
+)
 
 // whole reports whether the environment is complete and its interpreter is
 // still there. It starts no process.
 func (b *Builder) whole(dir string) bool {
-	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
+	text, err := os.ReadFile(filepath.Join(dir, marker))
+	if err != nil {
 		return false
 	}
-	_, err := os.Stat(envPython(dir)) // follows the link to the interpreter
-	return err == nil
+	if _, err := os.Stat(envPython(dir)); err != nil { // follows the link to the interpreter
+		return false
+	}
+	if _, boot, ok := strings.Cut(string(text), "\n"+bootLine); ok && strings.TrimSpace(boot) != b.boot {
+		_, err := os.Stat(filepath.Join(dir, synced))
+		return err == nil
+	}
+	return true
 }
 
 // build makes the environment aside and renames it into place.
@@ -58,14 +75,19 @@ func (r *request) build(ctx context.Context, env Env, held *os.File) error {
 		return fmt.Errorf("finishing the environment: %w", err)
 	}
 	text := fmt.Sprintf("%s %s\n", r.b.backend.name(), r.python.describe())
+	if r.b.boot != "" {
+		text += bootLine + r.b.boot + "\n"
+	}
 	if err := os.WriteFile(filepath.Join(aside, marker), []byte(text), 0o644); err != nil {
 		return fmt.Errorf("finishing the environment: %w", err)
 	}
 	if err := shareable(aside); err != nil {
 		return fmt.Errorf("finishing the environment: %w", err)
 	}
-	if err := syncAll(aside); err != nil {
-		return err
+	if r.b.boot == "" { // else it can wait: see finish
+		if err := syncAll(aside); err != nil {
+			return err
+		}
 	}
 	if err := j.settle(aside, env.Dir); err != nil {
 		return fmt.Errorf("finishing the environment: %w", err)

@@ -145,3 +145,36 @@ func TestCompiledOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestPowerLost finds an environment of another run of the machine: it counts
+// when it was on the disk, and is made anew when nobody knows.
+func TestPowerLost(t *testing.T) {
+	x := newIndex(t, wheel{name: "below", version: "1.1"})
+	dir, environ := t.TempDir(), x.environ(t)
+	spec := Spec{Requirements: "below"}
+	prepare := func(boot string, finish bool) Env {
+		t.Helper()
+		b := open(t, Config{Dir: dir, UV: "off", Environ: environ})
+		b.boot = boot
+		if !finish {
+			b.stop()
+		}
+		env, err := b.Prepare(t.Context(), spec, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.background.Wait()
+		return env
+	}
+	for i, c := range []struct {
+		boot   string
+		finish bool
+		reused bool
+	}{{"a", false, false}, {"a", false, true}, {"b", false, false}, {"b", true, true}, {"c", false, true}} {
+		env := prepare(c.boot, c.finish)
+		if env.Reused != c.reused {
+			t.Errorf("step %d: reused is %v", i, env.Reused)
+		}
+		python(t, env, "import below")
+	}
+}

@@ -56,6 +56,7 @@ type Builder struct {
 
 	sourceBuilds bool
 	buildUser    User
+	boot         string // names this run of the machine; "" where it has no name
 
 	started atomic.Int64 // processes started, ever
 
@@ -63,9 +64,9 @@ type Builder struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup
 
-	mu        sync.Mutex // guards failed and compiling
+	mu        sync.Mutex // guards failed and finishing
 	failed    map[string]failure
-	compiling map[string]bool // by lock hash
+	finishing map[string]bool // by lock hash
 }
 
 // failure is how the last attempt at a key ended, for those who waited for it.
@@ -88,10 +89,11 @@ func Open(c Config) (*Builder, error) {
 			return nil, fmt.Errorf("opening environments: %w", err)
 		}
 	}
-	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}, compiling: map[string]bool{}}
+	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}, finishing: map[string]bool{}}
 	if b.environ == nil {
 		b.environ = os.Environ()
 	}
+	b.boot = bootID()
 	if b.buildUser == (User{}) {
 		b.buildUser = defaultBuildUser
 	}

@@ -17,35 +17,32 @@ const compiled = ".compiled"
 // ship, and nothing imports them.
 const testFolders = `site-packages[/\\].*[/\\]tests[/\\]`
 
-// compileLater has an environment's bytecode made in the background, unless it
-// is there or being made: it takes longer than installing, and the first
-// script only needs a part of it.
-func (b *Builder) compileLater(env Env) {
+// finishLater has an environment brought to the disk and its bytecode made in
+// the background, unless that was done or is under way: it takes longer than
+// installing, and the first script needs little of it.
+func (b *Builder) finishLater(env Env) {
 	if _, err := os.Stat(filepath.Join(env.Dir, compiled)); err == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.ctx.Err() != nil || b.compiling[env.LockHash] {
+	if b.ctx.Err() != nil || b.finishing[env.LockHash] {
 		return
 	}
-	b.compiling[env.LockHash] = true
+	b.finishing[env.LockHash] = true
 	b.background.Go(func() {
-		err := b.compile(b.ctx, env)
+		err := b.finish(b.ctx, env)
 		if err != nil && b.ctx.Err() == nil {
-			b.logger.Warn("compiling an environment", "lock", env.LockHash, "err", err)
+			b.logger.Warn("finishing an environment", "lock", env.LockHash, "err", err)
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		delete(b.compiling, env.LockHash)
+		delete(b.finishing, env.LockHash)
 	})
 }
 
-// compile makes the bytecode of an environment, so that no later start of a
-// script has to. It is bound to the source's digest and never checked: an
-// environment's source does not change. The module site, whose .pth files are
-// code of the packages, is left out.
-func (b *Builder) compile(ctx context.Context, env Env) error {
+// finish does what is left to do for an environment that is there.
+func (b *Builder) finish(ctx context.Context, env Env) error {
 	held, err := lock(ctx, filepath.Join(b.dir, "held", env.LockHash))
 	if err != nil {
 		return err
@@ -54,6 +51,22 @@ func (b *Builder) compile(ctx context.Context, env Env) error {
 	if _, err := os.Stat(filepath.Join(env.Dir, compiled)); err == nil || !b.whole(env.Dir) {
 		return nil // somebody else did, or removed it
 	}
+	if _, err := os.Stat(filepath.Join(env.Dir, synced)); err != nil {
+		if err := syncAll(env.Dir); err != nil {
+			return err
+		}
+		if err := writeAtomic(filepath.Join(env.Dir, synced), nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return b.compile(ctx, env, held)
+}
+
+// compile makes the bytecode of an environment, so that no later start of a
+// script has to. It is bound to the source's digest and never checked: an
+// environment's source does not change. The module site, whose .pth files are
+// code of the packages, is left out.
+func (b *Builder) compile(ctx context.Context, env Env, held *os.File) error {
 	libs, err := filepath.Glob(filepath.Join(env.Dir, "lib", "python*", "site-packages"))
 	if err != nil || len(libs) != 1 {
 		return fmt.Errorf("finding the packages in %s: %v", env.Dir, libs)

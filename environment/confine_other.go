@@ -20,6 +20,8 @@ type confinement struct {
 
 const nonblock = 0
 
+func bootID() string { return "" }
+
 var errNotConfined = errors.New("a build can be confined on Linux only")
 
 func canConfine() error { return errNotConfined }

@@ -20,8 +20,9 @@
 //
 //	specs/<hash>.json   plan → lock
 //	locks/<hash>.txt    the lock
-//	envs/<hash>/        the environment; whole when it holds .complete, compiled
-//	                    when it holds .compiled
+//	envs/<hash>/        the environment; whole when it holds .complete, on the
+//	                    disk when it holds .synced, else whole for this run of
+//	                    the machine only; its bytecode is there with .compiled
 //	built/<hash>/       a wheel that was built from source
 //	logs/<hash>.log     what the tools said, of the plan and of the lock
 //	tmp/job-<hash>-…/   where one resolution or build works
@@ -30,8 +31,9 @@
 //	interpreters.json   what each Python found is
 //
 // An environment is built aside, written for the place that its lock names
-// (its scripts carry its path), and renamed there once all of it is on the
-// disk. Whoever builds holds the lock file, and so do the tools, which inherit
+// (its scripts carry its path), and renamed there once all of it is written.
+// What is left, bringing it to the disk and making its bytecode, is done in the
+// background. Whoever builds holds the lock file, and so do the tools, which inherit
 // it: while one of them lives, killed builder or not, nobody else touches the
 // working folder. The next who holds it clears what was left.
 //

@@ -108,7 +108,7 @@ func (r *request) prepare(ctx context.Context) (Env, error) {
 	env := r.env(known)
 	if r.b.whole(env.Dir) {
 		env.Reused = true
-		r.b.compileLater(env)
+		r.b.finishLater(env)
 		return env, nil
 	}
 	err := r.b.exclusively(ctx, env.LockHash, func(held *os.File) error {
@@ -119,7 +119,7 @@ func (r *request) prepare(ctx context.Context) (Env, error) {
 		return r.build(ctx, env, held)
 	})
 	if err == nil {
-		r.b.compileLater(env)
+		r.b.finishLater(env)
 	}
 	return env, err
 }

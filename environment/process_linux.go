@@ -3,6 +3,7 @@ package environment
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -10,6 +11,15 @@ import (
 
 // nonblock opens what should be a file without waiting for what it is.
 const nonblock = unix.O_NONBLOCK
+
+// bootID names this run of the machine.
+func bootID() string {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
 
 // groupAttr starts a child in its own group, and ends it with us.
 func groupAttr() *syscall.SysProcAttr {
