@@ -262,6 +262,10 @@ func (h *hostile) attack(deployment string, more map[string]any, least int) {
 	if len(told) < least {
 		h.t.Errorf("%s tried %d things only, want %d", deployment, len(told), least)
 	}
+	// What a deployment sets in its environment has reached nobody but it.
+	if text, err := os.ReadFile(filepath.Join(h.living(deployment).Dir, "shim.log")); err != nil || len(text) > 0 {
+		h.t.Errorf("the shim of %s says %q (%v)", deployment, text, err)
+	}
 	for _, a := range told {
 		if !slices.Contains(a.Wanted, a.Outcome) {
 			h.t.Errorf("%s: %s: %s, want %v", deployment, a.Attempt, a.Outcome, a.Wanted)

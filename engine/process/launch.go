@@ -216,6 +216,13 @@ func (e *Engine) bound(s *shim.Spec, limit int64, cpu float64) error {
 		return err
 	}
 	s.Group = &g
+	// A control group need not have both.
+	if !g.Bounds("memory.max") && !g.Bounds("memory.limit_in_bytes") {
+		s.Memory = limit
+	}
+	if !g.Bounds("pids.max") {
+		s.Threads = maxProcesses
+	}
 	return nil
 }
 

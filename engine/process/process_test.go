@@ -223,7 +223,7 @@ func (s state) touch(t *testing.T, i engine.Instance, name string) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(r.Run, name)
-	if keep, err := keepApart(s.dir, Best); err == nil && keep.isolation == Landlock {
+	if keep, err := keepApart(s.dir, s.isolation); err == nil && keep.isolation == Landlock {
 		path = filepath.Join(r.Run, ownDir, name)
 	}
 	if r.World {

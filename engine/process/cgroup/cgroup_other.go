@@ -27,3 +27,4 @@ func (g Group) Usage() (Usage, error)              { return Usage{}, nil }
 func (g Group) Kill(context.Context) error         { return nil }
 func (g Group) Remove() error                      { return nil }
 func (g Group) Mounts() []Mount                    { return nil }
+func (g Group) Bounds(string) bool                 { return false }

@@ -23,6 +23,12 @@ func (g Group) Enter() error {
 	return nil
 }
 
+// Bounds reports whether the group has a file of this name, by which it is
+// bounded.
+func (g Group) Bounds(file string) bool {
+	return slices.ContainsFunc(g.Dirs, func(dir string) bool { return has(dir, file) })
+}
+
 // Usage says what the group takes now. Of a group that is gone it says so with
 // an error that is [fs.ErrNotExist].
 func (g Group) Usage() (Usage, error) {

@@ -285,6 +285,9 @@ func TestProcessorTime(t *testing.T) {
 func TestWhatIsWritten(t *testing.T) {
 	r, _ := open(t, 0)
 	g := newGroup(t, r, "one", Limits{Memory: 50 << 20, PIDs: 9})
+	if !g.Bounds("pids.max") || !g.Bounds("memory.max") && !g.Bounds("memory.limit_in_bytes") || g.Bounds("nothing.max") || (Group{}).Bounds("pids.max") {
+		t.Error("what bounds it is not known")
+	}
 	want, version2 := strconv.Itoa(50<<20), r.places[0].v2
 	if version2 {
 		for file, want := range map[string]string{"memory.max": want, "memory.swap.max": "0", "memory.oom.group": "0", "pids.max": "9"} {

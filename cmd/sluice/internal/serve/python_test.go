@@ -39,7 +39,7 @@ func TestSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBuilder(nil, artifacts)
+	b := newBuilder(nil, artifacts, nil)
 	code := uploaded(t, artifacts, map[string]string{"score.py": "import flask, own\n", "own.py": ""})
 	other := uploaded(t, artifacts, map[string]string{"score.py": "import requests\n"})
 	model := &sluice.Model{Meta: sluice.Meta{Name: "iris", Version: "3"}, Type: sluice.ModelMLflow,
@@ -76,7 +76,7 @@ func TestSpec(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	fresh := newBuilder(nil, artifacts)
+	fresh := newBuilder(nil, artifacts, nil)
 	if _, _, err := fresh.spec(stopped, reconcile.Needs{Environment: env, Code: code}); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
 	}
