@@ -37,7 +37,7 @@ func TestUsersAreNeverShared(t *testing.T) {
 					t.Fatalf("seed %d: user %d of %s beside user %d of %s", seed, user, owner, c.user, c.owner)
 				}
 			}
-			taken = append(taken, claim{owner, user})
+			taken = append(taken, claim{owner: owner, user: user})
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestUsersRunOut(t *testing.T) {
 		if user == 0 {
 			t.Fatalf("there is no user after %d", len(taken))
 		}
-		taken = append(taken, claim{"a", user})
+		taken = append(taken, claim{owner: "a", user: user})
 	}
 	if user := pickUser("/d", "a", taken); user != 0 {
 		t.Errorf("a full range gives %d", user)
@@ -59,7 +59,7 @@ func TestUsersRunOut(t *testing.T) {
 	}
 	taken = taken[:0]
 	for n := range userRanges {
-		taken = append(taken, claim{"a", firstUser + n*usersPerOwner})
+		taken = append(taken, claim{owner: "a", user: firstUser + n*usersPerOwner})
 	}
 	if user := pickUser("/d", "b", taken); user != 0 {
 		t.Errorf("without a free range there is %d", user)
