@@ -19,10 +19,25 @@ def run(data):
     for who, pid in facts["processes"].items():
         unseen = "EPERM" if who == "its own shim" else "ESRCH"
         for name in ["SIGKILL", "SIGSTOP", "SIGUSR1", "SIGTERM"]:
-            attempt(f"send {name} to {who}", lambda: os.kill(pid, getattr(signal, name)), unseen, "EPERM")
+            attempt(
+                f"send {name} to {who}",
+                lambda: os.kill(pid, getattr(signal, name)),
+                unseen,
+                "EPERM",
+            )
         if pid != 1:  # whose group, by number, is everybody
-            attempt(f"send SIGKILL to the group of {who}", lambda: os.killpg(pid, signal.SIGKILL), ["ESRCH", "EPERM"], ["EPERM", "ESRCH"])
-        attempt(f"have the kernel send SIGKILL to {who}", lambda: by_owner(pid), ["ESRCH", "LookupError: to nobody that was seen"], "LookupError: to nobody that was seen")
+            attempt(
+                f"send SIGKILL to the group of {who}",
+                lambda: os.killpg(pid, signal.SIGKILL),
+                ["ESRCH", "EPERM"],
+                ["EPERM", "ESRCH"],
+            )
+        attempt(
+            f"have the kernel send SIGKILL to {who}",
+            lambda: by_owner(pid),
+            ["ESRCH", "LookupError: to nobody that was seen"],
+            "LookupError: to nobody that was seen",
+        )
         attempt(f"send SIGKILL by a handle to {who}", lambda: by_handle(pid), unseen, "EPERM")
     if facts.get("all"):
         os.kill(-1, signal.SIGKILL)

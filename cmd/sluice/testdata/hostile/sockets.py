@@ -26,16 +26,46 @@ def run(data):
     attempt = Attempts(facts["mode"])
     for who, path in facts["sockets"].items():
         attempt(f"connect to {who}", lambda: connect(path), "ENOENT", NO_SOCKET)
-        attempt(f"connect to {who} from its folder", lambda: connect_near(path), "ENOENT", ["EACCES", NO_SOCKET])
-        attempt(f"send to {who} from a pair", lambda: datagram(path), ["ENOENT", "EPROTOTYPE"], NO_SOCKET)
+        attempt(
+            f"connect to {who} from its folder",
+            lambda: connect_near(path),
+            "ENOENT",
+            ["EACCES", NO_SOCKET],
+        )
+        attempt(
+            f"send to {who} from a pair",
+            lambda: datagram(path),
+            ["ENOENT", "EPROTOTYPE"],
+            NO_SOCKET,
+        )
         for owner, pid in facts["processes"].items():
             if owner != "its own shim":
-                attempt(f"connect to {who} through {owner}", lambda: connect(f"/proc/{pid}/root{path}"[-107:]), "ENOENT", NO_SOCKET)
+                attempt(
+                    f"connect to {who} through {owner}",
+                    lambda: connect(f"/proc/{pid}/root{path}"[-107:]),
+                    "ENOENT",
+                    NO_SOCKET,
+                )
     for name in facts["abstract"]:
-        attempt("connect to an abstract socket", lambda: connect("\0" + name), facts["abstract_outcome"], NO_SOCKET)
-        attempt("take an abstract name", lambda: bind("\0" + name), ["EADDRINUSE", "LookupError: only here"], NO_SOCKET)
+        attempt(
+            "connect to an abstract socket",
+            lambda: connect("\0" + name),
+            facts["abstract_outcome"],
+            NO_SOCKET,
+        )
+        attempt(
+            "take an abstract name",
+            lambda: bind("\0" + name),
+            ["EADDRINUSE", "LookupError: only here"],
+            NO_SOCKET,
+        )
     for where in [os.environ["HOME"], os.environ["TMPDIR"], "/run", "/run/sluice"]:
-        attempt(f"connect to its own scoring socket in {where}", lambda: connect(where + "/http.sock"), "ENOENT", NO_SOCKET)
+        attempt(
+            f"connect to its own scoring socket in {where}",
+            lambda: connect(where + "/http.sock"),
+            "ENOENT",
+            NO_SOCKET,
+        )
     inherited(attempt)
     strangers(attempt, facts)
     families(attempt)
@@ -81,16 +111,35 @@ def inherited(attempt):
         except OSError:
             continue
         if stat.S_ISSOCK(info.st_mode):
-            attempt(f"accept on inherited descriptor {fd}", lambda: accepts(fd), "LookupError: it does not listen", "LookupError: it does not listen")
+            attempt(
+                f"accept on inherited descriptor {fd}",
+                lambda: accepts(fd),
+                "LookupError: it does not listen",
+                "LookupError: it does not listen",
+            )
         elif stat.S_ISREG(info.st_mode) and info.st_nlink > 0:
-            attempt(f"use inherited file {fd}", lambda: own_file(fd), "LookupError: its own", "LookupError: its own")
+            attempt(
+                f"use inherited file {fd}",
+                lambda: own_file(fd),
+                "LookupError: its own",
+                "LookupError: its own",
+            )
         elif stat.S_ISDIR(info.st_mode):
-            attempt(f"use inherited folder {fd}", lambda: os.listdir(fd), "LookupError: none", "LookupError: none")
+            attempt(
+                f"use inherited folder {fd}",
+                lambda: os.listdir(fd),
+                "LookupError: none",
+                "LookupError: none",
+            )
     server = os.getppid()
     for name in ["fd", "environ", "mem", "maps", "root"]:
         path = f"/proc/{server}/{name}"
-        attempt(f"open {name} of its own scoring server",
-                lambda: os.listdir(path) if name == "fd" else os.open(path, os.O_RDONLY), "EACCES", "EACCES")
+        attempt(
+            f"open {name} of its own scoring server",
+            lambda: os.listdir(path) if name == "fd" else os.open(path, os.O_RDONLY),
+            "EACCES",
+            "EACCES",
+        )
 
 
 def accepts(fd):
@@ -101,7 +150,10 @@ def accepts(fd):
 
 
 def own_file(fd):
-    if os.fstat(fd).st_uid == os.getuid() and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+    if (
+        os.fstat(fd).st_uid == os.getuid()
+        and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    ):
         raise LookupError("its own")
     return os.fstat(fd)
 
@@ -109,7 +161,12 @@ def own_file(fd):
 def strangers(attempt, facts):
     for what, url in facts["urls"].items():
         attempt(f"call {what}", lambda: status(url), "LookupError: 401", "LookupError: 401")
-        attempt(f"call {what} with a guess", lambda: status(url, "Bearer guess"), "LookupError: 401", "LookupError: 401")
+        attempt(
+            f"call {what} with a guess",
+            lambda: status(url, "Bearer guess"),
+            "LookupError: 401",
+            "LookupError: 401",
+        )
 
 
 def status(url, authorization=None):
@@ -129,10 +186,30 @@ AF_TIPC = 30
 
 
 def families(attempt):
-    for name, family in {"AF_PACKET": 17, "AF_VSOCK": 40, "AF_ALG": 38, "AF_KEY": 15, "AF_BLUETOOTH": 31, "AF_CAN": 29, "AF_RDS": 21, "AF_TIPC": 30, "AF_XDP": 44}.items():
-        attempt(f"make a socket of {name}", lambda: socket.socket(family, socket.SOCK_RAW).close(), NO_SOCKET, NO_SOCKET)
+    for name, family in {
+        "AF_PACKET": 17,
+        "AF_VSOCK": 40,
+        "AF_ALG": 38,
+        "AF_KEY": 15,
+        "AF_BLUETOOTH": 31,
+        "AF_CAN": 29,
+        "AF_RDS": 21,
+        "AF_TIPC": 30,
+        "AF_XDP": 44,
+    }.items():
+        attempt(
+            f"make a socket of {name}",
+            lambda: socket.socket(family, socket.SOCK_RAW).close(),
+            NO_SOCKET,
+            NO_SOCKET,
+        )
     attempt("make a pair of AF_TIPC", lambda: pair(AF_TIPC), NO_SOCKET, NO_SOCKET)
-    attempt("make a raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP), "EPERM", "EPERM")
+    attempt(
+        "make a raw socket",
+        lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+        "EPERM",
+        "EPERM",
+    )
     attempt("take loopback down", link_down, "EPERM", "EPERM")
 
 

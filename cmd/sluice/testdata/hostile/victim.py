@@ -12,4 +12,10 @@ def init():
 
 
 def run(data):
-    return [data, os.getpid(), began, sorted(os.listdir(os.environ["HOME"])), sorted(os.listdir(os.environ["TMPDIR"]))]
+    return [
+        data,
+        os.getpid(),
+        began,
+        sorted(os.listdir(os.environ["HOME"])),
+        sorted(os.listdir(os.environ["TMPDIR"])),
+    ]

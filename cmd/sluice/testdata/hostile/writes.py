@@ -36,9 +36,19 @@ def run(data):
         change(attempt, what, path)
     kernel(attempt)
     groups(attempt)
-    for path in ["/new", "/etc/new", "/etc/ld.so.preload", "/usr/lib/new", "/var/new", "/dev/new", "/root/new"]:
+    for path in [
+        "/new",
+        "/etc/new",
+        "/etc/ld.so.preload",
+        "/usr/lib/new",
+        "/var/new",
+        "/dev/new",
+        "/root/new",
+    ]:
         attempt(f"make {path}", lambda: append(path), ["EROFS", "ENOENT"], ["EACCES", "ENOENT"])
-    attempt("change who the users are", lambda: append("/etc/passwd"), ["EROFS", "EACCES"], "EACCES")
+    attempt(
+        "change who the users are", lambda: append("/etc/passwd"), ["EROFS", "EACCES"], "EACCES"
+    )
     return attempt.told
 
 
@@ -48,19 +58,41 @@ def change(attempt, what, path):
     if not os.path.exists(mine):
         append(mine)
     attempt(f"write to {what}", lambda: append(path), ["EROFS", "EACCES"], "EACCES")
-    attempt(f"write to {what} by another name", lambda: reopen(path), ["EROFS", "EACCES"], ["EACCES", "ENOENT"])
+    attempt(
+        f"write to {what} by another name",
+        lambda: reopen(path),
+        ["EROFS", "EACCES"],
+        ["EACCES", "ENOENT"],
+    )
     attempt(f"shorten {what}", lambda: os.truncate(path, 0), CLOSED, "EACCES")
     attempt(f"remove {what}", lambda: os.unlink(path), CLOSED, "EACCES")
     attempt(f"rename {what}", lambda: os.rename(path, path + ".old"), CLOSED, "EACCES")
     attempt(f"replace {what}", lambda: os.rename(mine, path), CLOSED, ["EXDEV", "EACCES"])
-    attempt(f"link {what}", lambda: os.link(path, mine + ".link"), CLOSED, ["EXDEV", "EACCES", "EPERM"])
+    attempt(
+        f"link {what}", lambda: os.link(path, mine + ".link"), CLOSED, ["EXDEV", "EACCES", "EPERM"]
+    )
     attempt(f"add beside {what}", lambda: append(folder + "/sitecustomize.py"), CLOSED, "EACCES")
     attempt(f"make a folder beside {what}", lambda: os.mkdir(folder + "/d"), CLOSED, "EACCES")
     attempt(f"make a link beside {what}", lambda: os.symlink("/", folder + "/l"), CLOSED, "EACCES")
-    attempt(f"mark {what}", lambda: os.setxattr(path, "user.x", b"x"), "EROFS", ["EOPNOTSUPP", "ENOTSUP"])
+    attempt(
+        f"mark {what}",
+        lambda: os.setxattr(path, "user.x", b"x"),
+        "EROFS",
+        ["EOPNOTSUPP", "ENOTSUP"],
+    )
     # With Landlock these two are answered as if done: see that they are not.
-    attempt(f"open {what} to all", lambda: undone(path, lambda: os.chmod(path, 0o777)), "EROFS", "LookupError: undone")
-    attempt(f"date {what} back", lambda: undone(path, lambda: os.utime(path, (1, 1))), "EROFS", "LookupError: undone")
+    attempt(
+        f"open {what} to all",
+        lambda: undone(path, lambda: os.chmod(path, 0o777)),
+        "EROFS",
+        "LookupError: undone",
+    )
+    attempt(
+        f"date {what} back",
+        lambda: undone(path, lambda: os.utime(path, (1, 1))),
+        "EROFS",
+        "LookupError: undone",
+    )
 
 
 def undone(path, do):
@@ -81,12 +113,33 @@ def reopen(path):
 
 
 def kernel(attempt):
-    for path in ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward",
-                 "/proc/1/oom_score_adj", "/proc/irq/default_smp_affinity"]:
-        attempt(f"write to {path}", lambda: append(path, "1"), ["EACCES", "EROFS", "ENOENT", "EPERM"], ["EACCES", "ENOENT"])
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/vm/drop_caches",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/1/oom_score_adj",
+        "/proc/irq/default_smp_affinity",
+    ]:
+        attempt(
+            f"write to {path}",
+            lambda: append(path, "1"),
+            ["EACCES", "EROFS", "ENOENT", "EPERM"],
+            ["EACCES", "ENOENT"],
+        )
     # It is there, and it is /dev/null.
-    attempt("reach sysrq-trigger", lambda: nothing("/proc/sysrq-trigger"), ["LookupError: nothing", "ENOENT"], ["EACCES", "ENOENT"])
-    attempt("be spared when memory is short", lambda: append("/proc/self/oom_score_adj", "-900"), ["EACCES", "EPERM"], "EACCES")
+    attempt(
+        "reach sysrq-trigger",
+        lambda: nothing("/proc/sysrq-trigger"),
+        ["LookupError: nothing", "ENOENT"],
+        ["EACCES", "ENOENT"],
+    )
+    attempt(
+        "be spared when memory is short",
+        lambda: append("/proc/self/oom_score_adj", "-900"),
+        ["EACCES", "EPERM"],
+        "EACCES",
+    )
 
 
 def nothing(path):
@@ -99,6 +152,23 @@ def nothing(path):
 def groups(attempt):
     closed = ["EROFS", "EACCES"]
     for folder in glob.glob("/sys/fs/cgroup/**/", recursive=True)[:40] or ["/sys/fs/cgroup/"]:
-        for name in ["cgroup.procs", "memory.max", "memory.limit_in_bytes", "pids.max", "release_agent", "notify_on_release"]:
-            attempt(f"write to {folder}{name}", lambda: append(folder + name, "max"), [*closed, "ENOENT"], ["EACCES", "ENOENT"])
-        attempt(f"make a group in {folder}", lambda: os.mkdir(folder + "mine"), [*closed, "ENOENT"], ["EACCES", "ENOENT"])
+        for name in [
+            "cgroup.procs",
+            "memory.max",
+            "memory.limit_in_bytes",
+            "pids.max",
+            "release_agent",
+            "notify_on_release",
+        ]:
+            attempt(
+                f"write to {folder}{name}",
+                lambda: append(folder + name, "max"),
+                [*closed, "ENOENT"],
+                ["EACCES", "ENOENT"],
+            )
+        attempt(
+            f"make a group in {folder}",
+            lambda: os.mkdir(folder + "mine"),
+            [*closed, "ENOENT"],
+            ["EACCES", "ENOENT"],
+        )
