@@ -47,6 +47,9 @@ const (
 type Question struct {
 	Path    string        // "/" when empty
 	Timeout time.Duration // from dialling to the end of the body; DefaultTimeout when 0
+	// Known, when not empty, is what was answered before. What is asked may wait
+	// up to a second until it would answer otherwise; most answer at once.
+	Known string
 }
 
 // Answer is what came back.
@@ -106,15 +109,15 @@ func (p *Prober) Check(ctx context.Context, address string, q Question) Answer {
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
-	status, body, err := p.ask(ctx, address, q.Path)
+	status, body, err := p.ask(ctx, address, q)
 	if err != nil && ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("nothing within %s: %w", q.Timeout, context.DeadlineExceeded)
 	}
 	return Answer{Status: status, Body: body, Err: err, Took: time.Since(began)}
 }
 
-func (p *Prober) ask(ctx context.Context, address, path string) (int, []byte, error) {
-	target, err := resolve(address, path)
+func (p *Prober) ask(ctx context.Context, address string, q Question) (int, []byte, error) {
+	target, err := resolve(address, q.Path)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -123,6 +126,10 @@ func (p *Prober) ask(ctx context.Context, address, path string) (int, []byte, er
 		return 0, nil, fmt.Errorf("asking %s: %w", address, err)
 	}
 	req.Header.Set("User-Agent", p.userAgent)
+	if q.Known != "" && q.Timeout > time.Second { // by RFC 7240 and RFC 9110
+		req.Header.Set("Prefer", "wait=1")
+		req.Header.Set("If-None-Match", `"`+q.Known+`"`)
+	}
 	if strings.HasSuffix(target.Host, unixSuffix) {
 		req.Host = "localhost"
 	}

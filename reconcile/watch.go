@@ -100,24 +100,52 @@ func (w *watches) stop() {
 	w.group.Wait()
 }
 
-// watch asks one instance until it ends.
+// watch asks one instance until it ends. A scoring server is told what is known
+// of it, and answers when that changes; others are asked again and again.
 func (w *watches) watch(ctx context.Context, i engine.Instance, one *watch, set probe.Settings) {
 	state := probe.Begin(i.Created)
+	known := "" // the phase it said it was in
 	for {
-		answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/", Timeout: set.Timeout})
+		answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/", Timeout: set.Timeout, Known: known})
 		if ctx.Err() != nil {
 			return
 		}
 		state = state.Next(answer, w.loop.Now(), set)
-		phase := "ready"
+		phase, said := "ready", ""
 		if state.Verdict != probe.Passing {
-			phase = w.phase(ctx, i)
+			if said = saidPhase(answer.Body); said != "" {
+				phase = said
+			} else {
+				phase = w.phase(ctx, i)
+			}
 		}
 		w.note(one, state.Verdict == probe.Passing, phase)
+		moved := said != "" && said != known
+		if known = said; moved {
+			continue // it answers the next time when there is news
+		}
 		if pause(ctx, state.Due(set).Sub(w.loop.Now())) != nil {
 			return
 		}
 	}
+}
+
+// saidPhase gives the phase that a scoring server names when it is not ready.
+func saidPhase(body []byte) string {
+	phase, ok := strings.CutPrefix(string(body), "Not ready: ")
+	if !ok {
+		return ""
+	}
+	return knownPhase(phase)
+}
+
+// knownPhase gives a phase if it is one, else "".
+func knownPhase(phase string) string {
+	switch phase {
+	case "starting", "import", "init", "ready":
+		return phase
+	}
+	return ""
 }
 
 // settings turns a deployment's readiness probe into the prober's terms; until
@@ -147,11 +175,7 @@ func (w *watches) phase(ctx context.Context, i engine.Instance) string {
 	if !answer.OK() || json.Unmarshal(answer.Body, &says) != nil {
 		return ""
 	}
-	switch says.Phase {
-	case "starting", "import", "init", "ready":
-		return says.Phase
-	}
-	return ""
+	return knownPhase(says.Phase)
 }
 
 // evidenceLines is how many of its last lines show why an instance ended.

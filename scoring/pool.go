@@ -49,12 +49,13 @@ type Pool struct {
 	closed    bool
 	since     time.Time // of the present phase
 	phase     Phase
+	moved     chan struct{} // closed when the phase changes, and another made
 }
 
 // NewPool makes a pool; it does nothing until Run.
 func NewPool(s Settings, log *Log) *Pool {
 	return &Pool{settings: s, log: log, shelf: newShelf(4 * max(s.MaxBody, 1<<30)), spawn: newSpawner(),
-		since: time.Now(), phase: PhaseStarting}
+		since: time.Now(), phase: PhaseStarting, moved: make(chan struct{})}
 }
 
 // Run starts the workers and replaces those that end, until the context is
@@ -304,5 +305,25 @@ func (p *Pool) judgePhase() {
 	}
 	if now != p.phase {
 		p.phase, p.since = now, time.Now()
+		close(p.moved)
+		p.moved = make(chan struct{})
+	}
+}
+
+// Await returns once the pool is not, or no longer, in the phase, or when ctx
+// is done.
+func (p *Pool) Await(ctx context.Context, not Phase) {
+	for {
+		p.mu.Lock()
+		phase, moved := p.phase, p.moved
+		p.mu.Unlock()
+		if phase != not {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
 	}
 }

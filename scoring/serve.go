@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sluice-ml/sluice/scoring/frame"
@@ -30,6 +31,9 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	kind := routeOf(h.Path)
 	if early, done := s.refuse(kind, h.Method); done {
 		return early
+	}
+	if kind == routeRoot || kind == routeLive || kind == routeReady {
+		s.hold(ctx, h)
 	}
 	if kind == routeLive || kind == routeReady {
 		return s.health(kind)
@@ -97,6 +101,32 @@ func (s *Server) root(method string) Reply {
 		return Reply{Status: 503, Type: typeHTML, Body: []byte("Not ready: " + string(phase))}
 	}
 	return Reply{Status: 200, Type: typeHTML, Body: []byte("Healthy")}
+}
+
+// longestHold bounds how long a question about health may ask to be held.
+const longestHold = 10 * time.Second
+
+// hold waits with an answer about health for as long as it would be the one the
+// client has: "Prefer: wait=1" and "If-None-Match: "import"" are answered when the
+// import is over, or after a second. Nobody then has to ask again and again.
+func (s *Server) hold(ctx context.Context, h Head) {
+	prefer, _ := h.Get("Prefer")
+	text, asks := strings.CutPrefix(prefer, "wait=")
+	seconds, err := strconv.Atoi(text)
+	if !asks || err != nil || seconds <= 0 {
+		return
+	}
+	known, _ := h.Get("If-None-Match")
+	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(seconds)*time.Second, longestHold))
+	defer cancel()
+	go func() {
+		select {
+		case <-s.drain:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	s.pool.Await(ctx, Phase(strings.Trim(known, `"`)))
 }
 
 // health answers the two questions that need no worker.

@@ -222,6 +222,44 @@ def run(data):
 	(<-early).wants(t, 200, `"early"`)
 }
 
+// Who says what phase it knows of hears of the next as soon as it comes, and
+// nobody waits longer than he asked to.
+func TestHealthIsHeldUntilThereIsNews(t *testing.T) {
+	r := launch(t, gate+`
+def init():
+    hold("init")
+def run(data):
+    return data
+`)
+	r.eventually("the server is in init", func() bool { return r.get("/").Body == "Not ready: init" })
+	held := func(path, prefer, known string) answer {
+		a, err := r.try("GET", path, "", "Prefer", prefer, "If-None-Match", known)
+		if err != nil {
+			t.Error(err)
+		}
+		return a
+	}
+	for _, odd := range []string{"wait=x", "wait=-1", "wait=", "respond-async", "wait=99999999999999999999"} {
+		held("/", odd, `"init"`).wants(t, 503, "Not ready: init")
+	}
+	held("/", "wait=60", `"import"`).wants(t, 503, "Not ready: init") // it is not what is known
+	began := time.Now()
+	held("/", "wait=1", `"init"`).wants(t, 503, "Not ready: init")
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("it was held for %s, want a second", took)
+	}
+	news := make(chan answer, 2)
+	for _, path := range []string{"/", "/v2/health/ready"} {
+		go func() { news <- held(path, "wait=10", `"init"`) }()
+	}
+	r.touch("init.go")
+	for range 2 {
+		if a := <-news; a.Status != 200 {
+			t.Errorf("news is %d %s", a.Status, a.Body)
+		}
+	}
+}
+
 // Whoever is inside run() finds the server ready, in the very first call and
 // in the first one after a crash too.
 func TestReadyBeforeTheFirstRun(t *testing.T) {

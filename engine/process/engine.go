@@ -169,6 +169,9 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.cancel()
 	e.background.Wait()
+	if e.keep.groups != nil {
+		e.keep.groups.Leave()
+	}
 	return nil
 }
 

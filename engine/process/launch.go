@@ -211,7 +211,14 @@ func (e *Engine) bound(s *shim.Spec, limit int64, cpu float64) error {
 		s.Memory, s.Threads = limit, maxProcesses
 		return nil
 	}
-	g, err := e.keep.groups.Make(s.Instance, cgroup.Limits{Memory: limit, CPU: cpu, PIDs: maxProcesses})
+	limits := cgroup.Limits{Memory: limit, CPU: cpu, PIDs: maxProcesses}
+	g, err := e.keep.groups.Make(s.Instance, limits)
+	if errors.Is(err, fs.ErrNotExist) { // another engine that was closed has taken the empty group along
+		var again *cgroup.Root
+		if again, err = cgroup.Open(groupName(e.dir), e.keep.memory); err == nil {
+			g, err = again.Make(s.Instance, limits)
+		}
+	}
 	if err != nil {
 		return err
 	}

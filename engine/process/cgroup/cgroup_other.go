@@ -19,6 +19,7 @@ func Open(string, int64) (*Root, error) {
 
 func (r *Root) Gaps() []string                     { return nil }
 func (r *Root) All() Group                         { return Group{} }
+func (r *Root) Leave()                             {}
 func (r *Root) Group(string) (Group, error)        { return Group{}, ErrUnavailable }
 func (r *Root) Groups() ([]string, error)          { return nil, ErrUnavailable }
 func (r *Root) Make(string, Limits) (Group, error) { return Group{}, ErrUnavailable }

@@ -19,6 +19,14 @@ func (r *Root) All() Group {
 	return g
 }
 
+// Leave removes the group over all instances if there are none in it. Open
+// makes it again.
+func (r *Root) Leave() {
+	for _, p := range r.places {
+		_ = os.Remove(p.dir) // one that holds groups stays
+	}
+}
+
 // Group is the group of one instance, whether it has been made or not.
 func (r *Root) Group(id string) (Group, error) {
 	var g Group
