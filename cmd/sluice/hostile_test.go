@@ -486,6 +486,27 @@ func TestHostileScriptsInWorlds(t *testing.T) {
 	h.bounded()
 	h.endings()
 	check()
+	h.step(t, "closed environment", func() { h.closed() })
+}
+
+// closed has an environment that the user of an instance cannot read: the cause
+// names it and what to do.
+func (h *hostile) closed() {
+	envs, err := filepath.Glob(filepath.Join(h.home, "environments", "envs", "*"))
+	if err != nil || len(envs) != 1 {
+		h.t.Fatalf("there are environments %v, %v", envs, err)
+	}
+	if err := os.Chmod(envs[0], 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	defer os.Chmod(envs[0], 0o755)
+	out, err := h.deploy("enemy", "talk")
+	for _, want := range []string{"cannot be read by the user of the instance", envs[0] + " has mode 0700", "chmod a+rX " + envs[0]} {
+		if err == nil || !strings.Contains(out, want) {
+			h.t.Errorf("an environment that cannot be read is told without %q: %v\n%s", want, err, out)
+		}
+	}
+	h.gone("talk")
 }
 
 // suite is what every kind of isolation withstands.
@@ -583,7 +604,7 @@ func (h *hostile) memory() {
 		if err == nil {
 			h.t.Fatalf("a script that takes all memory in its %s is deployed", stage)
 		}
-		for _, want := range []string{"memory", "3584 MiB", "instance_type"} {
+		for _, want := range []string{"memory", stage, "3584 MiB", "instance_type"} {
 			if !strings.Contains(out, want) {
 				h.t.Errorf("memory that ran out in %s is told without %q:\n%s", stage, want, out)
 			}

@@ -4,9 +4,13 @@ every signal that can be ignored, with an empty environment."""
 import os
 import signal
 import sys
-import time
 
-NAPPING = "import signal, time\nfor s in set(range(1, 65)) - {9, 19, 32, 33}:\n    signal.signal(s, signal.SIG_IGN)\ntime.sleep(1000)"
+NAPPING = """
+import signal, time
+for s in set(range(1, 65)) - {9, 19, 32, 33}:
+    signal.signal(s, signal.SIG_IGN)
+time.sleep(1000)
+"""
 
 
 def init():

@@ -30,17 +30,26 @@ def count(start):
     stop = threading.Event()
     started = 0
     try:
-        for started in range(20_000):
+        while started < 20_000:
             start(stop)
+            started += 1
         return {"started": started, "error": ""}
     except (OSError, RuntimeError) as error:
         return {"started": started, "error": str(error)}
     finally:
         stop.set()
+        for t in waiting:  # the next bomb is to start from nothing
+            t.join()
+        waiting.clear()
+
+
+waiting = []
 
 
 def thread(stop):
-    threading.Thread(target=stop.wait, daemon=True).start()
+    t = threading.Thread(target=stop.wait, daemon=True)
+    t.start()
+    waiting.append(t)
 
 
 def child(stop):

@@ -1,13 +1,12 @@
 """Writes where it may only read: its environment, its code, its model, the
 interpreter, the system, the kernel's settings, its control group."""
 
-import ctypes
 import glob
 import json
 import os
 import sys
 
-from attempts import Attempts, append, libc
+from attempts import Attempts, append
 
 # Which of these it is depends on whose the folder is: a link out of a
 # read-only tree fails by its border first.
