@@ -314,6 +314,7 @@ func TestDamagedWheels(t *testing.T) {
 		t.Fatal(err)
 	}
 	wheels := b.wheelsDir(env.LockHash)
+	b.background.Wait()
 	if err := errors.Join(removeEnv(env.Dir), os.Mkdir(wheels, 0o700), os.WriteFile(filepath.Join(wheels, "below-1.1-py3-none-any.whl"), []byte("half"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -378,6 +379,7 @@ func TestDirectURL(t *testing.T) {
 		if !strings.Contains(env.Lock, "below @ http") {
 			t.Errorf("the lock is\n%s", env.Lock)
 		}
+		b.background.Wait() // who removes without the lock file, waits
 		if err := removeEnv(env.Dir); err != nil {
 			t.Fatal(err)
 		}

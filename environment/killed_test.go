@@ -53,6 +53,7 @@ func killed(t *testing.T, tool, at string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		b.background.Wait()
 		if err := removeEnv(env.Dir); err != nil {
 			t.Fatal(err)
 		}

@@ -160,6 +160,7 @@ func again(t *testing.T, b *Builder) {
 	}
 	spec.Lock = env.Lock
 	for _, gone := range []string{env.Dir, filepath.Join(b.dir, "built")} {
+		b.background.Wait()
 		if err := errors.Join(os.RemoveAll(env.Dir), os.RemoveAll(gone), os.MkdirAll(filepath.Join(b.dir, "built"), 0o700)); err != nil {
 			t.Fatal(err)
 		}
