@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -189,7 +188,7 @@ func TestACopyRunsOnOnAFullDisk(t *testing.T) {
 	i := one(t, e, "w")
 	until(t, "the first line", func() bool { return logOf(t, e, i.ID) == "before" })
 	d.Fill(0)
-	signalTo(t, i, "one")
+	s.touch(t, i, "one")
 	e.Close()
 	full := s.open(t) // an engine that starts on a full disk knows everything
 	ensure(t, full, w, 1)
@@ -199,7 +198,7 @@ func TestACopyRunsOnOnAFullDisk(t *testing.T) {
 	// A page that was begun takes some lines.
 	until(t, "the page to be full", func() bool { return len(logOf(t, full, i.ID)) > 4000 })
 	d.Free()
-	signalTo(t, i, "two")
+	s.touch(t, i, "two")
 	until(t, "the last line", func() bool { return strings.HasSuffix(logOf(t, full, i.ID), "\nafter") })
 	if text := logOf(t, full, i.ID); !strings.Contains(text, "bytes of output were lost here") {
 		t.Errorf("the log does not say that something is missing:\n%s", text)
@@ -218,7 +217,7 @@ func TestAnEndOnAFullDiskIsTrue(t *testing.T) {
 	i := one(t, e, "w")
 	until(t, "its message", func() bool { return logOf(t, e, i.ID) == "left" })
 	d.Fill(0)
-	signalTo(t, i, "flag")
+	s.touch(t, i, "flag")
 	until(t, "the end of the command", func() bool { return !alive(i.PID) })
 	if got := get(t, e, i.ID); got.Phase.Ended() && (got.Exit == nil || got.Exit.Code != 42) {
 		t.Errorf("on a full disk it is listed as %+v", got)
@@ -357,14 +356,4 @@ func TestAStartOnAFullDiskIsTriedAgainWithPauses(t *testing.T) {
 	<-began // what is placed now does not fill the disk
 	d.Free()
 	one(t, e, "w")
-}
-
-// signalTo makes an empty file, which takes no room, in the private directory of
-// a copy.
-func signalTo(t *testing.T, i engine.Instance, name string) {
-	t.Helper()
-	run := filepath.Dir(strings.TrimPrefix(i.Address, "unix://"))
-	if err := os.WriteFile(filepath.Join(run, name), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,32 +26,36 @@ func TestHoldsWhatRunsAndWhatIsWanted(t *testing.T) {
 	s := newState(t)
 	e := s.open(t)
 	w := workload(t, "w", engine.RestartAlways, "wait")
-	w.Template.EnvDir = "/envs/abc"
+	env := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(env, "bin"), 0o755), os.Symlink("/bin/sh", filepath.Join(env, "bin", "python"))); err != nil {
+		t.Fatal(err)
+	}
+	w.Template.EnvDir = env
 	tree := s.tree(t, map[string]string{"a": "b"})
 	w.Template.Files = []engine.File{{Digest: tree, Path: "/a"}}
 	ensure(t, e, w, 1)
 	i := one(t, e, "w")
-	if !holds(t, e, tree, "/envs/abc") {
+	if !holds(t, e, tree, env) {
 		t.Error("what runs is not held")
 	}
 	// A copy that ends holds its files until it has ended, wanted or not.
 	if err := os.Remove(e.workloadFile("w")); err != nil {
 		t.Fatal(err)
 	}
-	if !holds(t, e, tree, "/envs/abc") {
+	if !holds(t, e, tree, env) {
 		t.Error("what runs without being wanted is not held")
 	}
 	if err := e.writeWorkload(wanted{Workload: w}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the copy to end", func() bool { return get(t, e, i.ID).Phase.Ended() })
-	if !holds(t, e, tree, "/envs/abc") {
+	if !holds(t, e, tree, env) {
 		t.Error("what is wanted without running is not held")
 	}
 	if err := e.Remove(t.Context(), 1, "w"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "nothing to be held", func() bool { return !holds(t, e, tree, "/envs/abc") })
+	until(t, "nothing to be held", func() bool { return !holds(t, e, tree, env) })
 }
 
 func TestHoldsRefusesToGuess(t *testing.T) {
