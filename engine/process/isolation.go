@@ -65,6 +65,10 @@ const (
 	maxFiles     = 65536 // open at once
 )
 
+// yielding is how nice an instance is where no control group weighs its share
+// of the CPU: gateway, server and shims come first, however many it starts.
+const yielding = 5
+
 // innerRun is where an instance with a world finds ${run}.
 const innerRun = "/run/sluice"
 
@@ -102,20 +106,20 @@ func (k keeping) confine(s shim.Spec, r record, t engine.Template, dir string) *
 	if k.isolation == None {
 		return nil
 	}
-	c := &confine.Spec{ControlGroup: s.Group, Files: maxFiles}
+	c := &confine.Spec{ControlGroup: s.Group, Files: maxFiles, Processes: maxProcesses}
+	if s.Group == nil { // more than its shim lets pass, which must get to look
+		c.Processes, c.Nice = maxProcesses+maxProcesses/16, yielding
+	}
 	if t.EnvDir != "" {
 		c.Interpreter = filepath.Join(t.EnvDir, "bin", "python")
 	}
 	if r.World {
 		c.User, c.Group = r.User, r.User
 		c.World = k.world(s, r, t, dir)
-		c.Processes = maxProcesses // the user is the instance's alone
 		return c
 	}
-	if s.Group == nil {
-		// Others of the user count too. Who comes close is ended by its shim.
-		c.Processes = uint64(threadsOf(os.Geteuid()) + 2*maxProcesses)
-	}
+	// Others of the user count too. Who comes close is ended by its shim.
+	c.AllProcesses = uint64(threadsOf(os.Geteuid()) + 2*maxProcesses)
 	c.SharedUser = true
 	c.Reach = &confine.Reach{Read: []string{filepath.Join(dir, rootDir)}, Write: []string{filepath.Join(r.Run, ownDir)}}
 	if t.EnvDir != "" {

@@ -44,7 +44,7 @@ func keepApart(dir string, wanted Isolation) (keeping, error) {
 	switch {
 	case err != nil:
 		k.groups = nil
-		k.weaker = append(k.weaker, "the memory and the threads of instances are looked at ten times a second instead of being bounded by the kernel, and they share the CPU as any processes do: "+err.Error())
+		k.weaker = append(k.weaker, "the memory and the threads of instances are looked at ten times a second instead of being bounded by the kernel, and they only let other processes go first on the CPU: "+err.Error())
 	default:
 		k.weaker = append(k.weaker, k.groups.Gaps()...)
 	}

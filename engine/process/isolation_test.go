@@ -119,7 +119,7 @@ func TestConfineByIsolation(t *testing.T) {
 	}
 
 	landlock := (keeping{isolation: Landlock}).confine(spec, r, template, dir)
-	if !landlock.SharedUser || landlock.World != nil || landlock.User != 0 || landlock.Processes < 2*maxProcesses {
+	if !landlock.SharedUser || landlock.World != nil || landlock.User != 0 || landlock.Processes <= maxProcesses || landlock.AllProcesses < 2*maxProcesses || landlock.Nice == 0 {
 		t.Errorf("with Landlock there is %+v", landlock)
 	}
 	want := &confine.Reach{Read: []string{dir + "/root", "/envs/e", "/opt/sluice-runner"}, Write: []string{dir + "/run/own"}, Interpreters: []string{"/envs/e/bin/python"}}
@@ -135,7 +135,7 @@ func TestConfineByIsolation(t *testing.T) {
 
 	r.World = true
 	own := (keeping{isolation: Worlds}).confine(spec, r, template, dir)
-	if own.SharedUser || own.Reach != nil || own.User != firstUser || own.Group != firstUser || own.Processes != maxProcesses {
+	if own.SharedUser || own.Reach != nil || own.User != firstUser || own.Group != firstUser || own.Processes <= maxProcesses || own.AllProcesses != 0 {
 		t.Errorf("with a world there is %+v", own)
 	}
 	world := &confine.World{At: dir + "/world", Hostname: "x", Scratch: dir + "/scratch", Run: innerRun,

@@ -57,9 +57,14 @@ type Spec struct {
 	// Unix sockets, pairs of streams aside.
 	SharedUser bool `json:"sharedUser,omitempty"`
 	// Files bounds open files, and Processes what this user may run at once
-	// (for where no control group does); 0 leaves them as they are.
-	Files     uint64 `json:"files,omitempty"`
-	Processes uint64 `json:"processes,omitempty"`
+	// (for where no control group does); 0 leaves them as they are. With a shared
+	// user that counts the command's own only, in a user namespace made for it;
+	// AllProcesses is the bound where none can be made, and everybody's count.
+	Files        uint64 `json:"files,omitempty"`
+	Processes    uint64 `json:"processes,omitempty"`
+	AllProcesses uint64 `json:"allProcesses,omitempty"`
+	// Nice is how far the command lets others go first, from 0 to 19.
+	Nice int `json:"nice,omitempty"`
 	// Interpreter is a program that the command will need to read; that it
 	// cannot is said before the command is started. "" for none.
 	Interpreter string `json:"interpreter,omitempty"`

@@ -13,6 +13,11 @@ import (
 
 // limit sets the bounds that hold without control groups.
 func limit(s Spec) error {
+	if s.Nice > 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, s.Nice); err != nil {
+			return fmt.Errorf("letting others go first: %w", err)
+		}
+	}
 	limits := []struct {
 		what  int
 		bound uint64

@@ -47,12 +47,21 @@ func Start(s Spec, out, socket *os.File) (pid int, err error) {
 	if s.Socket {
 		files = append(files, socket.Fd())
 	}
-	pid, err = syscall.ForkExec(self, []string{"sluice-runner", Command}, &syscall.ProcAttr{
+	attr := &syscall.ProcAttr{
 		Dir: "/", Files: files,
 		// Under the race detector our own exit would wait a second.
 		Env: []string{"GORACE=atexit_sleep_ms=0"},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Cloneflags: s.namespaces()},
-	})
+	}
+	argv := []string{"sluice-runner", Command}
+	if s.SharedUser && s.AllProcesses > 0 {
+		countAlone(attr.Sys)
+	}
+	pid, err = syscall.ForkExec(self, argv, attr)
+	if err != nil && s.AllProcesses > 0 { // it may be forbidden, or they may be used up
+		attr.Sys, s.Processes = &syscall.SysProcAttr{Setpgid: true, Cloneflags: s.namespaces()}, s.AllProcesses
+		pid, err = syscall.ForkExec(self, argv, attr)
+	}
 	specR.Close()
 	errorW.Close()
 	if err != nil {
@@ -74,6 +83,15 @@ func (s Spec) namespaces() uintptr {
 		flags |= syscall.CLONE_NEWNET
 	}
 	return flags
+}
+
+// countAlone gives a command a user namespace, in which it is who it was. It has
+// no rights from that, as it gives all up, but its processes are counted apart
+// from those of others with its user.
+func countAlone(a *syscall.SysProcAttr) {
+	a.Cloneflags |= syscall.CLONE_NEWUSER
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 }
 
 // tell hands over what to become and waits until that is so.

@@ -69,7 +69,13 @@ REFUSED = {
     "sched_setscheduler": (144, 0, 1, ctypes.byref(ctypes.c_int(1))),
     "type into a terminal": (16, 0, 0x5412, b"x"),
 }
-OTHERWISE = {"nice": ["EACCES"], "iopl": ["ENOSYS"], "ioperm": ["ENOSYS"]}  # as kernels are built
+# As kernels are built, and where root is not even a number.
+OTHERWISE = {
+    "nice": ["EACCES"],
+    "iopl": ["ENOSYS"],
+    "ioperm": ["ENOSYS"],
+    **{f"set{of}{kind}": ["EINVAL"] for of in ["", "re", "res"] for kind in ["uid", "gid"]},
+}
 # What a user may do to all that is its own, where the user is shared.
 SHARED = {
     "look at memory that is its user's": (29, 1234, 4096, 0o1666),
