@@ -21,10 +21,9 @@ var mayImport = map[string][]string{
 	"manifest":                     {"."},                          // YAML people write, nothing of servers
 	"store":                        {".", "disk"},                  // so that a third database is only a file
 	"store/storetest":              {".", "store"},                 // the store's conformance suite
-	"artifact":                     {".", "disk", "diskuse"},       // likewise for buckets
+	"artifact":                     {".", "disk"},                  // likewise for buckets
 	"artifact/artifacttest":        {".", "artifact"},              // the suite every bucket passes
-	"environment":                  {".", "disk", "diskuse"},       // knows packages, not deployments
-	"diskuse":                      {},                             // asks the disk, and knows nothing else
+	"environment":                  {".", "disk"},                  // knows packages, not deployments
 	"engine":                       {},                             // has never heard of endpoints
 	"engine/enginetest":            {"engine", "engine/supervise"}, // the suite and an engine in memory
 	"engine/supervise":             {"engine"},                     // keeps copies alive for engines that cannot
@@ -58,7 +57,7 @@ var mayImport = map[string][]string{
 	"cmd/sluice-runner":            nil,
 
 	// It knows what of both is needed by what.
-	"collect": {".", "artifact", "diskuse", "engine", "environment"},
+	"collect": {".", "artifact", "disk", "engine", "environment"},
 }
 
 // heavy libraries stay in one leaf each: what they cost in start-up, memory

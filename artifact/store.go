@@ -18,7 +18,6 @@ import (
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
-	"github.com/sluice-ml/sluice/diskuse"
 )
 
 // maxTreeBytes bounds the stored listing of a tree.
@@ -187,7 +186,7 @@ func (s *Store) admit(ctx context.Context, what string, bytes int64) (done func(
 			return nil, err
 		}
 	}
-	if free, _, ok := diskuse.Room(s.dir); ok && free < bytes {
+	if room, ok := disk.At(s.dir); ok && room.Bytes < bytes {
 		done()
 		return nil, s.diskFull(ctx, what, s.dir)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-ml/sluice"
-	"github.com/sluice-ml/sluice/diskuse"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 // Sweep says what a collection may take.
@@ -61,15 +61,15 @@ func (s *Store) Sweep(ctx context.Context, o Sweep) (Swept, error) {
 }
 
 // Usage gives the bytes that the store takes on the disk.
-func (s *Store) Usage(ctx context.Context) (int64, error) { return diskuse.Of(ctx, s.dir) }
+func (s *Store) Usage(ctx context.Context) (int64, error) { return disk.Of(ctx, s.dir) }
 
 // collection is one sweep under way.
 type collection struct {
 	store *Store
 	dry   bool
 	now   time.Time
-	taken diskuse.Count
-	later diskuse.Count
+	taken disk.Count
+	later disk.Count
 	swept Swept
 }
 

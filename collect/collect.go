@@ -10,7 +10,7 @@ import (
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/artifact"
-	"github.com/sluice-ml/sluice/diskuse"
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/environment"
 )
@@ -178,8 +178,8 @@ func (c *Collector) Use(ctx context.Context) (sluice.DiskUse, error) {
 	defer c.mu.Unlock()
 	use := sluice.DiskUse{Budget: c.Budget, Warn: c.Warn,
 		Artifacts: c.artifacts(), Environments: c.counted.environments}
-	if free, size, ok := diskuse.Room(c.Dir); ok {
-		use.Free, use.Size = free, size
+	if room, ok := disk.At(c.Dir); ok {
+		use.Free, use.Size = room.Bytes, room.Size
 	}
 	return use, nil
 }

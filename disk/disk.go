@@ -1,5 +1,6 @@
-// Package disk knows a full disk when it sees one, and says in one way what
-// could not be written, and where, and how much room there is.
+// Package disk knows a full disk when it sees one, says in one way what could
+// not be written, and where, and how much room there is; and it counts what
+// files take ([Count]).
 //
 //	if disk.IsFull(err) {
 //		return sluice.DiskFull(disk.Sentence("the routes", dir), err)
@@ -38,6 +39,7 @@ func Sentence(what, dir string) string {
 type Room struct {
 	Bytes int64
 	Files int64 // -1 where the file system does not count them
+	Size  int64 // of the whole file system, in bytes
 }
 
 // At gives the room below dir, or below the nearest folder above it that is

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluice-ml/sluice/diskuse"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 const (
@@ -45,7 +45,7 @@ type Pruned struct {
 }
 
 // Usage gives the bytes that environments, logs and all else take on the disk.
-func (b *Builder) Usage(ctx context.Context) (int64, error) { return diskuse.Of(ctx, b.dir) }
+func (b *Builder) Usage(ctx context.Context) (int64, error) { return disk.Of(ctx, b.dir) }
 
 // UnderWay gives the bytes of what is being made now, or was when it broke off.
 func (b *Builder) UnderWay(ctx context.Context) (int64, error) {
@@ -59,7 +59,7 @@ func (b *Builder) UnderWay(ctx context.Context) (int64, error) {
 			dirs = append(dirs, dir)
 		}
 	}
-	return diskuse.Of(ctx, dirs...)
+	return disk.Of(ctx, dirs...)
 }
 
 // Hold notes that an environment is handed out, so that it stays for [Grace].
@@ -110,8 +110,8 @@ type pruning struct {
 	b     *Builder
 	o     Prune
 	now   time.Time
-	taken diskuse.Count
-	later diskuse.Count
+	taken disk.Count
+	later disk.Count
 	done  Pruned
 
 	locks map[string]bool // the locks that stay, by their hash

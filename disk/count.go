@@ -1,14 +1,17 @@
-package diskuse
+package disk
 
 import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
-// Count adds up what files take. The zero value is ready.
+// Count adds up what files take by the blocks they hold, each inode once however
+// many names it has, and knows how much of that would come free if the names it
+// was given went: an inode with a name elsewhere frees nothing. Where the system
+// cannot tell (Windows), sizes stand for blocks and every name for an inode. The
+// zero value is ready; a Count is for one goroutine.
 type Count struct {
 	inodes map[inode]*held
 	used   int64
@@ -81,20 +84,4 @@ func Of(ctx context.Context, dirs ...string) (int64, error) {
 		}
 	}
 	return c.Used(), nil
-}
-
-// Room gives the bytes that may still be written below dir, which need not be
-// there yet, and the size of its file system. ok is false where that cannot be
-// told.
-func Room(dir string) (free, size int64, ok bool) {
-	for {
-		if free, size, ok = room(dir); ok {
-			return free, size, true
-		}
-		above := filepath.Dir(dir)
-		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || above == dir {
-			return 0, 0, false
-		}
-		dir = above
-	}
 }

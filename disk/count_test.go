@@ -1,6 +1,6 @@
 //go:build unix
 
-package diskuse_test
+package disk_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/sluice-ml/sluice/diskuse"
+	"github.com/sluice-ml/sluice/disk"
 )
 
 const size = 256 << 10
@@ -34,7 +34,7 @@ func TestHardLinksCountOnce(t *testing.T) {
 	if err := os.Link(filepath.Join(dir, "a", "one"), filepath.Join(dir, "b", "same")); err != nil {
 		t.Fatal(err)
 	}
-	used, err := diskuse.Of(t.Context(), filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "never"))
+	used, err := disk.Of(t.Context(), filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "never"))
 	if err != nil || !near(used, 2*size) {
 		t.Errorf("both folders take %d (%v), want %d", used, err, 2*size)
 	}
@@ -47,7 +47,7 @@ func TestHardLinksCountOnce(t *testing.T) {
 		{[]string{"b"}, 2 * size, size},
 		{[]string{"a", "b"}, 2 * size, 2 * size},
 	} {
-		var count diskuse.Count
+		var count disk.Count
 		for _, d := range c.dirs {
 			if err := count.AddTree(t.Context(), filepath.Join(dir, d)); err != nil {
 				t.Fatal(err)
@@ -67,27 +67,22 @@ func TestSparse(t *testing.T) {
 	if err := os.Truncate(path, 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	if used, err := diskuse.Of(t.Context(), dir); err != nil || !near(used, size) {
+	if used, err := disk.Of(t.Context(), dir); err != nil || !near(used, size) {
 		t.Errorf("it takes %d (%v), want %d", used, err, size)
 	}
 }
 
 func TestRoom(t *testing.T) {
-	dir := t.TempDir()
-	free, total, ok := diskuse.Room(filepath.Join(dir, "not", "yet"))
-	if !ok || free <= 0 || total < free {
-		t.Errorf("got %d of %d, %v", free, total, ok)
-	}
-	write(t, filepath.Join(dir, "file"))
-	if _, _, ok := diskuse.Room(filepath.Join(dir, "file", "below")); ok {
-		t.Error("below a file there is no room")
+	room, ok := disk.At(filepath.Join(t.TempDir(), "not", "yet"))
+	if !ok || room.Bytes <= 0 || room.Size < room.Bytes {
+		t.Errorf("got %+v, %v", room, ok)
 	}
 }
 
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := diskuse.Of(ctx, t.TempDir()); err == nil {
+	if _, err := disk.Of(ctx, t.TempDir()); err == nil {
 		t.Error("it went on")
 	}
 }

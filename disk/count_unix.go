@@ -1,12 +1,10 @@
 //go:build unix
 
-package diskuse
+package disk
 
 import (
 	"io/fs"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // block is the unit of Stat_t.Blocks, whatever the file system's own is.
@@ -18,12 +16,4 @@ func identify(info fs.FileInfo) (id inode, names uint64, bytes int64, ok bool) {
 		return inode{}, 1, info.Size(), false
 	}
 	return inode{uint64(st.Dev), uint64(st.Ino)}, uint64(st.Nlink), int64(st.Blocks) * block, true
-}
-
-func room(dir string) (free, size int64, ok bool) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, 0, false
-	}
-	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), true
 }
