@@ -103,7 +103,7 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("with room again: %v\n%s", o.err, o.said)
 	}
 	if now, err := in.post(uri, key, "last"); err != nil || now != worker {
-		t.Errorf("the worker is process %d (%v), was %d", now, err, worker)
+		t.Errorf("the worker is %d (%v), was %d", now, err, worker)
 	}
 }
 

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluice-ml/sluice/engine/process/shim"
 )
 
 // installation is a whole Sluice in a folder of its own.
@@ -165,11 +167,11 @@ func (in *installation) until(what string, done func() bool) {
 	}
 }
 
-// echo brings up an endpoint whose script answers with what it got and the
-// process that ran it.
+// echo brings up an endpoint whose script answers with what it got and a number
+// that this run of it has to itself: process IDs are the same in every instance.
 func (in *installation) echo() (uri, key string) {
 	in.t.Helper()
-	return in.echoWith("", "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, os.getpid()]\n")
+	return in.echoWith("", "import os\n\nme = int.from_bytes(os.urandom(6), \"big\")\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return [data, me]\n")
 }
 
 // echoWith is echo with more in its deployment, and another script.
@@ -217,7 +219,7 @@ request_settings: {max_concurrent_requests_per_instance: 100, request_timeout_ms
 `
 }
 
-// post scores a nonce and gives the process that ran it.
+// post scores a nonce and gives the number of the worker that ran it.
 func (in *installation) post(uri, key, nonce string) (worker int, err error) {
 	req, err := http.NewRequest(http.MethodPost, uri, strings.NewReader(nonce))
 	if err != nil {
@@ -245,6 +247,23 @@ func (in *installation) post(uri, key, nonce string) (worker int, err error) {
 		return 0, fmt.Errorf("asked with %q, got %s", nonce, body)
 	}
 	return int(answer[1].(float64)), nil
+}
+
+// command gives the process of the one instance there is, with when it started.
+func (in *installation) command() shim.Process {
+	in.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(in.home, "instances", "*", shim.StateFile))
+	if err != nil || len(dirs) != 1 {
+		in.t.Fatalf("the instances are %v, %v", dirs, err)
+	}
+	state, err := shim.ReadState(filepath.Dir(dirs[0]))
+	if err != nil || state == nil || !state.Ended.IsZero() {
+		in.t.Fatalf("the instance is %+v, %v", state, err)
+	}
+	if start, err := shim.StartTime(state.Command.PID); err != nil || start != state.Command.Start {
+		in.t.Errorf("process %d started at %d (%v), noted is %d", state.Command.PID, start, err, state.Command.Start)
+	}
+	return state.Command
 }
 
 // load scores from 32 clients until it is stopped, and gives what failed.
@@ -293,10 +312,14 @@ func TestKillingAProcessLosesOnlyWhatWasInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	command := in.command()
 	same := func(what string) {
 		t.Helper()
 		if now, err := in.post(uri, key, "again"); err != nil || now != worker {
-			t.Errorf("after %s the worker is process %d (%v), was %d: instances must run on", what, now, err, worker)
+			t.Errorf("after %s the worker is %d (%v), was %d: instances must run on", what, now, err, worker)
+		}
+		if now := in.command(); now != command {
+			t.Errorf("after %s the instance is process %+v, was %+v", what, now, command)
 		}
 	}
 
