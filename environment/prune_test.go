@@ -90,6 +90,7 @@ func TestPrune(t *testing.T) {
 			return env
 		}
 		kept, gone := prepare("below"), prepare("above")
+		b.background.Wait() // what is being finished is not pruned
 		if _, err := b.Prepare(t.Context(), Spec{Requirements: "nothing-like-it"}, nil); err == nil {
 			t.Fatal("what the index does not have was prepared")
 		}
@@ -129,6 +130,7 @@ func TestPrune(t *testing.T) {
 		if again := prepare("above"); again.Reused || again.LockHash != gone.LockHash {
 			t.Errorf("it was there still: %+v", again)
 		}
+		b.background.Wait()
 		// The log of a failure goes in the end.
 		logs := len(names(t, b, "logs"))
 		ageAll(t, b, 8*24*time.Hour)
