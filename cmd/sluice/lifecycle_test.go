@@ -155,7 +155,7 @@ func (in *installation) state() state {
 // until asks until the answer is yes.
 func (in *installation) until(what string, done func() bool) {
 	in.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {

@@ -58,7 +58,14 @@ func (m *memoryWatch) look() bool {
 	case m.machine != nil:
 		m.machine.look()
 	case m.adds():
-		memory, threads := held(familyOf(selfPID()), m.s.spec.Scratch, m.s.spec.Memory)
+		most := m.s.spec.Threads
+		family := familyOf(selfPID(), int(most))
+		if most > 0 && int64(len(family)) > most {
+			// Looking at each would take long: a bomb leaves us little time.
+			m.many = true
+			return true
+		}
+		memory, threads := held(family, m.s.spec.Scratch, m.s.spec.Memory)
 		m.peak = max(m.peak, memory)
 		m.over = m.over || m.s.spec.Memory > 0 && memory > m.s.spec.Memory
 		m.many = m.many || m.s.spec.Threads > 0 && threads > m.s.spec.Threads

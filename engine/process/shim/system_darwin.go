@@ -44,9 +44,9 @@ func descendants(int) []int { return nil }
 // environments.
 func WithVariable(string, string) []int { return nil }
 
-func selfPID() int         { return os.Getpid() }
-func outerPID(pid int) int { return pid }
-func familyOf(int) []int   { return nil }
+func selfPID() int            { return os.Getpid() }
+func outerPID(pid int) int    { return pid }
+func familyOf(int, int) []int { return nil }
 
 func held([]int, *Scratch, int64) (memory, threads int64) { return 0, 0 }
 

@@ -144,7 +144,7 @@ func outerPID(pid int) int {
 	if self == os.Getpid() {
 		return pid
 	}
-	for _, outer := range familyOf(self) {
+	for _, outer := range familyOf(self, 0) {
 		if innermostPID(outer) == pid {
 			return outer
 		}
@@ -154,15 +154,15 @@ func outerPID(pid int) int {
 
 // familyOf lists all living processes below root, as descendants does, but asks
 // the kernel for the children of each instead of looking at every process of the
-// machine: it is cheap enough to do often. Where the kernel does not say, it is
-// as dear.
-func familyOf(root int) []int {
+// machine: it is cheap enough to do often. It stops once it knows of more than
+// most (0: never). Where the kernel does not say, it is as dear.
+func familyOf(root, most int) []int {
 	first, err := childrenFile(root)
 	if err != nil {
 		return descendants(root)
 	}
 	all := first
-	for i := 0; i < len(all); i++ {
+	for i := 0; i < len(all) && (most <= 0 || len(all) <= most); i++ {
 		more, err := childrenFile(all[i])
 		if err == nil { // else it has ended
 			all = append(all, more...)
