@@ -34,7 +34,10 @@ type Operation struct {
 	Status    OperationStatus `json:"status"`
 	Started   time.Time       `json:"started"`
 	Ended     time.Time       `json:"ended,omitzero"`
-	Stages    []Stage         `json:"stages,omitempty"`
+	// ScaleFirst says that the count changed together with the rest: what serves
+	// is brought to the new count before it is replaced.
+	ScaleFirst bool    `json:"scaleFirst,omitempty"`
+	Stages     []Stage `json:"stages,omitempty"`
 	// Notices are what a user should know although nothing failed: one
 	// sentence each.
 	Notices []string `json:"notices,omitempty"`

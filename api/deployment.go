@@ -298,6 +298,7 @@ func (s *server) change(r *request, d *sluice.Deployment, want wish, repeat bool
 		d.Cause = nil
 	}
 	op := s.newOperation(d, plan.verb, plan.done)
+	op.ScaleFirst = plan.scale && plan.verb == sluice.VerbUpdate
 	_, err = s.Store.Commit(r.Context(), sluice.Change{Actor: r.actor, Put: append(put, op)})
 	return op, err
 }

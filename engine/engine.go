@@ -37,8 +37,8 @@ type Engine interface {
 	// than the newest seen by this engine is ErrStale. With RestartAlways
 	// crashed copies are replaced with back-off without being asked again;
 	// with RestartNever a copy runs once and stays listed with its exit. Of
-	// too many copies those are ended first that do not run yet, then the
-	// youngest.
+	// too many copies those are ended first that do not run yet, then those that
+	// the engine knows not to be ready, then the youngest.
 	Ensure(ctx context.Context, epoch int64, w Workload, replicas int) error
 
 	// Remove ends all copies: drain, polite signal, grace, force, children

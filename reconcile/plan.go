@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -36,6 +37,12 @@ type seen struct {
 }
 
 func (s seen) live() bool { return !s.Phase.Ended() }
+
+// failed reports whether it ended, and neither because it was asked to nor
+// because it lost its machine.
+func (s seen) failed() bool {
+	return s.Phase.Ended() && !s.Asked && s.Reason != engine.Evicted
+}
 
 // actions is what to do about one deployment. The zero value is: nothing.
 type actions struct {
@@ -73,12 +80,44 @@ func plan(v view, now time.Time) actions {
 		}
 		return actions{prepare: revision}
 	}
+	if old, first := v.scaleFirst(workload.ID, now); first {
+		return v.converge(v.deployment.Serving, old).withoutEnd()
+	}
 	if v.operation != nil {
 		if cause := v.startFailure(workload.ID, now); cause != nil {
 			return v.fail(cause, workload.ID)
 		}
 	}
 	return v.converge(revision, workload)
+}
+
+// withoutEnd gives the actions of a step that is not the operation's last.
+func (a actions) withoutEnd() actions {
+	a.serving, a.done = nil, nil
+	return a
+}
+
+// scaleFirst reports whether what serves has to come to the new count before
+// the new revision is begun, and gives it. Once there is an instance of the new
+// one that step is over, and so it is when an instance of what serves fails:
+// the new revision may be what mends that.
+func (v view) scaleFirst(workload string, now time.Time) (engine.Workload, bool) {
+	old, known := v.prepared[v.deployment.Serving]
+	if !known || v.operation == nil || !v.operation.ScaleFirst || old.ID == workload {
+		return old, false
+	}
+	for _, i := range v.instances {
+		begun := i.Workload == workload && !i.Created.Before(v.operation.Started)
+		failed := i.Workload == old.ID && i.failed() && !i.Ended.Before(v.operation.Started)
+		if begun || failed {
+			return old, false
+		}
+	}
+	ready, live := v.count(old.ID)
+	if ready >= v.scale.Want && live <= v.scale.Want {
+		return old, false
+	}
+	return old, v.startFailure(old.ID, now) == nil
 }
 
 // planDelete ends every workload the deployment ever had that may still run,
@@ -115,8 +154,9 @@ func (v view) target() string {
 	return v.deployment.Revision
 }
 
-// fail ends the operation with the cause and stops the workloads that were
-// started for it. What serves is left alone.
+// fail ends the operation with the cause and takes back what was started for
+// it. Of that, what is ready stays until what serves has its full number again:
+// it has taken the place of some.
 func (v view) fail(cause *sluice.Cause, started ...string) actions {
 	a := actions{}
 	if v.operation != nil {
@@ -124,26 +164,43 @@ func (v view) fail(cause *sluice.Cause, started ...string) actions {
 	}
 	serving := v.prepared[v.deployment.Serving].ID
 	for _, id := range started {
-		if id != serving {
+		if id == serving {
+			continue
+		}
+		ready, _ := v.count(id)
+		if w, known := v.prepared[v.deployment.Revision]; ready > 0 && v.deployment.Serving != "" && known && w.ID == id {
+			a.ensure = append(a.ensure, ensure{w, ready})
+		} else {
 			a.remove = append(a.remove, id)
 		}
 	}
 	return a
 }
 
+// flapping is after how many ends of instances that had been ready a workload
+// is taken to be unable to serve.
+const flapping = 5
+
 // startFailure gives why the operation cannot succeed any more: an instance of
-// the workload that ended, or took too long, without ever having been ready.
-// Ended instances from before the operation do not count, nor do those whose
-// end was not their own: all are asked to end when Sluice is stopped meanwhile,
-// or lose their machine.
+// the workload that ended, or took too long, without ever having been ready; or
+// that ready ones end again and again. Ended instances from before the operation
+// do not count, nor do those whose end was not their own: all are asked to end
+// when Sluice is stopped meanwhile, or lose their machine.
 func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 	bound := startBound(v.deployment.Spec.Readiness)
+	ends := 0
 	for _, i := range v.instances {
-		if i.Workload != workload || i.everReady || i.Asked || i.Reason == engine.Evicted || i.Created.Before(v.operation.Started) {
+		if i.Workload != workload || i.Asked || i.Reason == engine.Evicted || i.Created.Before(v.operation.Started) {
 			continue
 		}
-		if i.Phase == engine.Failed || i.Phase == engine.Succeeded {
+		if i.failed() && i.everReady {
+			ends++
+		}
+		if i.failed() && (!i.everReady || ends >= flapping) {
 			return i.cause
+		}
+		if i.everReady {
+			continue
 		}
 		if i.Phase == engine.Pending && i.Reason == engine.NoCapacity && now.Sub(i.Created) > bound {
 			return noCapacityCause(i)
@@ -193,14 +250,10 @@ func (v view) converge(revision string, workload engine.Workload) actions {
 
 	replicas := want
 	if len(others) > 0 {
-		replicas = min(want, ready+max(1, want/5))
+		replicas = min(want, max(live, ready+max(1, want/5)))
 	}
 	a := actions{ensure: []ensure{{workload, replicas}}}
-	if ready >= want {
-		a.remove = others
-	} else {
-		a.ensure = append(a.ensure, v.shrink(others, want-ready)...)
-	}
+	v.release(&a, others, max(0, want-ready))
 	if ready >= want && live <= want {
 		if v.deployment.Serving != revision {
 			a.serving = &revision
@@ -212,19 +265,43 @@ func (v view) converge(revision string, workload engine.Workload) actions {
 	return a
 }
 
-// shrink lowers the workload that serves now to the number still needed of it.
-// Others, whose template is not known any more, stay until they are removed.
-func (v view) shrink(others []string, needed int) []ensure {
-	old, ok := v.prepared[v.deployment.Serving]
-	if !ok {
-		return nil
+// release lets go of what is not needed of the workloads that are being
+// replaced: together they keep as many ready instances as are still needed.
+// What serves comes before what is left of a rollout that failed, and keeps
+// those that are being restarted as well. A workload whose template is not known
+// any more cannot be made smaller: it stays as it is while any of it is needed.
+func (v view) release(a *actions, others []string, needed int) {
+	known := map[string]engine.Workload{}
+	for _, w := range v.prepared {
+		known[w.ID] = w
 	}
+	serving := v.prepared[v.deployment.Serving].ID
+	slices.SortStableFunc(others, func(a, b string) int {
+		return cmp.Compare(last(a != serving), last(b != serving))
+	})
 	for _, id := range others {
-		if _, live := v.count(id); id == old.ID && live > needed {
-			return []ensure{{old, needed}}
+		ready, live := v.count(id)
+		keep := min(ready, needed)
+		if id == serving {
+			keep = needed
+		}
+		needed -= min(ready, needed)
+		w, knows := known[id]
+		switch {
+		case keep == 0:
+			a.remove = append(a.remove, id)
+		case knows && live > keep:
+			a.ensure = append(a.ensure, ensure{w, keep})
 		}
 	}
-	return nil
+}
+
+// last orders what it is true of after the rest.
+func last(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // count gives the workload's instances that serve, and those that live and do

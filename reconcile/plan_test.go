@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -44,7 +43,9 @@ func instance(id, revision string, phase engine.Phase, ready bool) seen {
 func TestPlan(t *testing.T) {
 	boom := &sluice.Cause{Code: sluice.CauseInitRaised, Message: "init() raised ValueError: boom"}
 	crashed := instance("a", "r1", engine.Failed, false)
-	crashed.cause = boom
+	crashed.cause, crashed.Ended = boom, epoch.Add(time.Second)
+	crashedNew := instance("b", "r2", engine.Failed, false)
+	crashedNew.cause = boom
 	slow := instance("a", "r1", engine.Running, false)
 	slow.Started = epoch
 	stoppedWithUs := instance("a", "r1", engine.Succeeded, false)
@@ -137,6 +138,54 @@ func TestPlan(t *testing.T) {
 			want: actions{ensure: []ensure{{workload("r2"), 4}, {workload("r1"), 8}}},
 		},
 		{
+			name: "a rollout that fails half-way keeps its ready instances until the old ones are back",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 10}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: slices.Concat(many("r1", 8, true), many("r2", 2, true), []seen{crashedNew})},
+			want: actions{done: &outcome{cause: boom}, ensure: []ensure{{workload("r2"), 2}}},
+		},
+		{
+			name: "and the old ones come back at once, as far as the new ones have taken their place",
+			view: view{deployment: deployment(sluice.StateFailed, "r2", "r1"), scale: &sluice.Scale{Want: 10},
+				prepared: prepared("r1", "r2"), instances: slices.Concat(many("r1", 8, true), many("r2", 2, true))},
+			want: actions{ensure: []ensure{{workload("r1"), 10}}},
+		},
+		{
+			name: "what is left of a failed rollout makes place for each that is ready again",
+			view: view{deployment: deployment(sluice.StateFailed, "r2", "r1"), scale: &sluice.Scale{Want: 10},
+				prepared: prepared("r1", "r2"), instances: slices.Concat(many("r1", 9, true), many("r2", 2, true))},
+			want: actions{ensure: []ensure{{workload("r1"), 10}, {workload("r2"), 1}}},
+		},
+		{
+			name: "instances that are starting are not made fewer because a failed rollout is left",
+			view: view{deployment: deployment(sluice.StateFailed, "r2", "r1"), scale: &sluice.Scale{Want: 10},
+				prepared: prepared("r1", "r2"), instances: slices.Concat(many("r1", 10, false), many("r2", 1, true))},
+			want: actions{ensure: []ensure{{workload("r1"), 10}}},
+		},
+		{
+			name: "when count and revision change, the count comes first",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 3}, operation: scaleFirst(),
+				prepared: prepared("r1", "r2"), instances: many("r1", 1, true)},
+			want: actions{ensure: []ensure{{workload("r1"), 3}}},
+		},
+		{
+			name: "and then the revision",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 3}, operation: scaleFirst(),
+				prepared: prepared("r1", "r2"), instances: many("r1", 3, true)},
+			want: actions{ensure: []ensure{{workload("r2"), 1}}},
+		},
+		{
+			name: "a count that what serves cannot reach does not hold up what may mend it",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 3}, operation: scaleFirst(),
+				prepared: prepared("r1", "r2"), instances: append(many("r1", 1, true), crashed)},
+			want: actions{ensure: []ensure{{workload("r2"), 1}}},
+		},
+		{
+			name: "instances that were ready and end again and again fail the operation",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 2}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: append(many("r1", 1, true), flaps(boom)...)},
+			want: actions{done: &outcome{cause: boom}, remove: []string{"r2-w"}},
+		},
+		{
 			name: "an instance that stays in init longer than its probe allows fails the operation",
 			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
 				prepared: prepared("r1"), instances: []seen{slow}},
@@ -190,151 +239,25 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func scaleFirst() *sluice.Operation {
+	op := operation()
+	op.ScaleFirst = true
+	return op
+}
+
+// flaps are instances of r2 that served for a moment.
+func flaps(cause *sluice.Cause) []seen {
+	all := many("r2", flapping, false)
+	for n := range all {
+		all[n].Phase, all[n].everReady, all[n].cause = engine.Failed, true, cause
+	}
+	return all
+}
+
 func many(revision string, n int, ready bool) []seen {
 	var out []seen
 	for i := range n {
 		out = append(out, instance(fmt.Sprintf("%s-%d", revision, i), revision, engine.Running, ready))
 	}
 	return out
-}
-
-// history is a world in which plan's actions are carried out in random order
-// and at random speed.
-type history struct {
-	*rand.Rand
-	v      view
-	counts map[string]int // replicas asked for, by workload
-	next   int
-	now    time.Time
-}
-
-func (h *history) apply(t *testing.T, a actions) {
-	d := h.v.deployment
-	if a.prepare != "" && h.IntN(2) == 0 {
-		h.v.prepared[a.prepare] = workload(a.prepare)
-	}
-	for _, e := range a.ensure {
-		if d.State == sluice.StateDeleting && e.replicas > 0 {
-			t.Errorf("a deleted deployment is asked to run %d of %s", e.replicas, e.workload.ID)
-		}
-		h.counts[e.workload.ID] = e.replicas
-	}
-	for _, id := range a.remove {
-		h.counts[id] = 0
-	}
-	if a.serving != nil {
-		d.Serving = *a.serving
-	}
-	if a.done != nil {
-		h.v.operation, d.State = nil, sluice.StateSucceeded
-		if a.done.cause != nil {
-			d.State = sluice.StateFailed
-		}
-	}
-}
-
-// engine moves one random step: starts, readies, drains or ends an instance.
-func (h *history) engine() {
-	for id, want := range h.counts {
-		live := 0
-		for _, i := range h.v.instances {
-			if i.Workload == id && i.live() && i.Phase != engine.Draining {
-				live++
-			}
-		}
-		if live < want {
-			h.next++
-			h.v.instances = append(h.v.instances, seen{Instance: engine.Instance{ID: fmt.Sprint(h.next), Workload: id,
-				Phase: engine.Running, Created: h.now, Started: h.now}})
-		}
-		for n := range h.v.instances {
-			// Not ready first, as the contract says.
-			i := &h.v.instances[n]
-			if live > want && i.Workload == id && i.live() && i.Phase != engine.Draining && !i.ready {
-				i.Phase = engine.Draining
-				live--
-			}
-		}
-		for n := range h.v.instances {
-			i := &h.v.instances[n]
-			if live > want && i.Workload == id && i.live() && i.Phase != engine.Draining {
-				i.Phase = engine.Draining
-				live--
-			}
-		}
-	}
-	if len(h.v.instances) == 0 {
-		return
-	}
-	i := &h.v.instances[h.IntN(len(h.v.instances))]
-	switch {
-	case i.Phase == engine.Draining:
-		i.Phase, i.ready = engine.Succeeded, false
-	case i.live():
-		i.ready, i.everReady = true, true
-	}
-}
-
-func (h *history) ready() int {
-	n := 0
-	for _, i := range h.v.instances {
-		if i.ready && i.live() && i.Phase != engine.Draining {
-			n++
-		}
-	}
-	return n
-}
-
-// In every history a rollout settles with exactly what is wanted of the newest
-// revision, and at no moment do our own actions take the number of ready
-// instances below what was ready and wanted when it began.
-func TestPlanSettles(t *testing.T) {
-	for seed := range uint64(300) {
-		h := &history{Rand: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{}, now: epoch}
-		want := 1 + h.IntN(12)
-		h.v = view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: want},
-			operation: operation(), prepared: map[string]engine.Workload{}}
-		settle := func(what string, done func() bool) {
-			floor := min(h.ready(), h.v.scale.Want)
-			for range 5000 {
-				h.now = h.now.Add(10 * time.Millisecond)
-				h.apply(t, plan(h.v, h.now))
-				h.engine()
-				if n := h.ready(); n < floor {
-					t.Fatalf("seed %d, %s: %d ready instances, must not fall below %d", seed, what, n, floor)
-				}
-				if done() {
-					return
-				}
-			}
-			t.Fatalf("seed %d: %s did not settle: %+v", seed, what, h.v.deployment)
-		}
-		settle("create", func() bool { return h.v.operation == nil })
-		for n := range 3 {
-			revision := fmt.Sprintf("r%d", n+2)
-			h.v.deployment.Revision, h.v.deployment.State, h.v.operation = revision, sluice.StateUpdating, operation()
-			settle("update", func() bool { return h.v.operation == nil })
-			if h.v.deployment.Serving != revision {
-				t.Fatalf("seed %d: %s serves after an update to %s", seed, h.v.deployment.Serving, revision)
-			}
-			h.v.scale.Want, h.v.deployment.State, h.v.operation = 1+h.IntN(12), sluice.StateScaling, operation()
-			settle("scale", func() bool { return h.v.operation == nil })
-			if n := h.ready(); n < h.v.scale.Want {
-				t.Fatalf("seed %d: %d ready after scaling to %d", seed, n, h.v.scale.Want)
-			}
-		}
-		h.v.deployment.State = sluice.StateDeleting
-		purged := false
-		for range 5000 {
-			a := plan(h.v, h.now)
-			h.apply(t, a)
-			h.engine()
-			if purged = a.purge; purged {
-				break
-			}
-		}
-		if !purged || slices.ContainsFunc(h.v.instances, seen.live) {
-			t.Fatalf("seed %d: the deleted deployment still lives", seed)
-		}
-	}
 }

@@ -89,6 +89,16 @@ func (w *watches) see(ctx context.Context, i engine.Instance) seen {
 	return s
 }
 
+// Unready reports whether an instance was asked and is not ready. An engine that
+// has to end one of several does well to take such a one.
+func (l *Loop) Unready(instance string) bool {
+	w := l.watched
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one := w.byID[instance]
+	return one != nil && one.asked && !one.ready
+}
+
 func (w *watches) stop() {
 	w.mu.Lock()
 	for _, one := range w.byID {

@@ -34,6 +34,8 @@ type Engine struct {
 	// exit is the copy's. It must return soon after p.Kill is closed. It sets
 	// the copy running by itself.
 	Program func(p *Process) engine.Exit
+	// Unready, when set, says whether a running copy is known not to serve.
+	Unready func(instance string) bool
 	// Describes is what Describe answers.
 	Describes engine.Description
 
@@ -256,6 +258,7 @@ func (e *Engine) copiesOf(workload string) []supervise.Copy {
 		if c := e.copies[id]; c.Workload == workload {
 			s := c.supervised
 			s.Phase, s.Started, s.Ended = c.Phase, c.Started, c.Ended
+			s.Unready = e.Unready != nil && e.Unready(c.ID)
 			list = append(list, s)
 		}
 	}

@@ -79,6 +79,9 @@ type Config struct {
 	// returns either nil, when ctx is done, or why the copy must be taken for
 	// hung: it is then killed and, under RestartAlways, replaced.
 	Live func(ctx context.Context, i engine.Instance, p engine.Probe) error
+	// Unready, when set, says whether a running copy is known not to serve: of
+	// too many copies such a one is ended first. It must answer at once.
+	Unready func(instance string) bool
 	// Isolation bounds how instances are kept apart: the best that can be had
 	// here, by default.
 	Isolation Isolation

@@ -54,7 +54,9 @@ func (h host) List(context.Context) ([]supervise.Want, []supervise.Copy, error) 
 	}
 	copies := make([]supervise.Copy, 0, len(list))
 	for _, s := range list {
-		copies = append(copies, s.copyOf())
+		c := s.copyOf()
+		c.Unready = h.config.Unready != nil && h.config.Unready(c.ID)
+		copies = append(copies, c)
 	}
 	return wants, copies, nil
 }

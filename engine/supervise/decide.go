@@ -37,6 +37,10 @@ type Copy struct {
 	Started  time.Time
 	Ended    time.Time
 
+	// Unready says that it is known not to serve. One that nobody has asked is
+	// taken to.
+	Unready bool
+
 	DrainDelay time.Duration // of the template it was made from
 	Grace      time.Duration
 
@@ -76,7 +80,7 @@ type Action struct {
 //	starts    as many copies as miss, in the lowest free slots, each when its
 //	          slot's back-off is over
 //	drains    as many copies as are too many: those not running first, then
-//	          the youngest
+//	          those that do not serve, then the youngest
 //	tells     what drains, DrainDelay after it was chosen
 //	forces    what was told, Grace later; and what hangs, at once
 //	forgets   what ended Keep ago
@@ -200,14 +204,17 @@ func balance(r engine.Restart, copies []Copy, replicas int) (victims []Copy, mis
 
 // byVictim puts first what is to be ended first.
 func byVictim(a, b Copy) int {
-	running := func(c Copy) int {
-		if c.Phase == engine.Running {
+	use := func(c Copy) int {
+		switch {
+		case c.Phase != engine.Running:
+			return 0
+		case c.Unready:
 			return 1
 		}
-		return 0
+		return 2
 	}
 	return cmp.Or(
-		cmp.Compare(running(a), running(b)),
+		cmp.Compare(use(a), use(b)),
 		b.Created.Compare(a.Created),
 		cmp.Compare(b.ID, a.ID),
 	)

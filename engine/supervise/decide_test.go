@@ -44,6 +44,7 @@ func TestDecide(t *testing.T) {
 	type actions = []supervise.Action
 	told := func(c supervise.Copy, since time.Duration) supervise.Copy { c.Told = ago(since); return c }
 	forced := func(c supervise.Copy, since time.Duration) supervise.Copy { c.Forced = ago(since); return c }
+	unready := func(c supervise.Copy) supervise.Copy { c.Unready = true; return c }
 	doomed := func(c supervise.Copy) supervise.Copy { c.Doomed = true; return c }
 
 	for name, test := range map[string]struct {
@@ -100,6 +101,9 @@ func TestDecide(t *testing.T) {
 			copies: copies{live("old", 0, engine.Starting, time.Hour), live("older", 1, engine.Running, 2*time.Hour),
 				live("young", 2, engine.Running, time.Minute)},
 			do: actions{{Kind: supervise.Drain, ID: "old"}, {Kind: supervise.Drain, ID: "young"}}, next: 5 * time.Second},
+		"what does not serve goes before what does, however old": {want: want(always, 1),
+			copies: copies{unready(live("stuck", 0, engine.Running, time.Hour)), live("young", 1, engine.Running, time.Minute)},
+			do:     actions{{Kind: supervise.Drain, ID: "stuck"}}, next: 5 * time.Second},
 		"draining copies do not count": {want: want(always, 1),
 			copies: copies{drained(live("a", 0, engine.Running, time.Hour), 0)},
 			do:     actions{{Kind: supervise.Start, Slot: 0}}, next: 5 * time.Second},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-ml/sluice"
@@ -29,6 +30,17 @@ func live(prober *probe.Prober) func(context.Context, engine.Instance, engine.Pr
 		return prober.Watch(ctx, i.Address, p.Path, i.Started, probe.Settings{InitialDelay: p.InitialDelay, Period: p.Period,
 			Timeout: p.Timeout, SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold})
 	}
+}
+
+// readiness tells the engine what the reconciler knows of its instances, once
+// there is one.
+type readiness struct {
+	loop atomic.Pointer[reconcile.Loop]
+}
+
+func (r *readiness) unready(instance string) bool {
+	loop := r.loop.Load()
+	return loop != nil && loop.Unready(instance)
 }
 
 // logs reads the output of a deployment's instances for the API.

@@ -81,8 +81,9 @@ func Server(ctx context.Context, c Config) error {
 		return err
 	}
 	defer environments.Close()
+	var seen readiness
 	instances, err := process.Open(process.Config{Dir: c.Home.Instances(), Shim: []string{c.Runner, "shim"},
-		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Logger: c.Logger})
+		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Unready: seen.unready, Logger: c.Logger})
 	if err != nil {
 		return err
 	}
@@ -95,6 +96,7 @@ func Server(ctx context.Context, c Config) error {
 		Store: db, Engine: instances, Environments: newBuilder(environments, blobs, disk), Publisher: routes,
 		Runner: c.Runner, InstanceTypes: sluice.InstanceTypes(), Epoch: epoch, Logger: c.Logger,
 	})
+	seen.loop.Store(loop)
 	authenticate := identity.NewAuthenticator(on.credential).Authenticate
 	public := home.URL(c.Settings.API.Listen)
 	handler, err := api.New(api.Config{
