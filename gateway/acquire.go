@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -89,11 +90,8 @@ func (g *Gateway) gaveUp(ctx context.Context, t *target) *refusal {
 	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return errClientGone
 	}
-	now := time.Now().UnixNano()
-	for _, b := range t.ready {
-		if !b.bad(now) {
-			return refuseLate(&t.plan.routes, t, "no instance was free")
-		}
+	if t.usable(time.Now().UnixNano()) {
+		return refuseLate(&t.plan.routes, t, "no instance was free")
 	}
 	return refuseUnready(&t.plan.routes, t)
 }
@@ -102,18 +100,31 @@ func (g *Gateway) gaveUp(ctx context.Context, t *target) *refusal {
 var errClientGone = &refusal{status: statusClientGone, code: "ClientClosedRequest", reason: "client_gone"}
 
 // newest gives the deployment as the endpoint's routes of this moment have it.
+//
+// When they have it no more, the request was let in before: instances that are
+// ending still take it, and until they have all gone nobody is turned away.
 func (e *endpoint) newest(t *target) (*target, *refusal) {
 	p := e.plan.Load()
-	switch {
-	case p == t.plan:
+	if p == t.plan {
 		return t, nil
-	case p == nil:
+	}
+	if p != nil {
+		if now := p.named(t.Name); now != nil {
+			return now, nil
+		}
+	}
+	if t.usable(time.Now().UnixNano()) {
+		return t, nil
+	}
+	if p == nil {
 		return t, refuseUnknown()
 	}
-	if now := p.named(t.Name); now != nil {
-		return now, nil
-	}
 	return t, refuseDeployment(&p.routes)
+}
+
+// usable reports whether an instance is not set aside.
+func (t *target) usable(now int64) bool {
+	return slices.ContainsFunc(t.ready, func(b *backend) bool { return !b.bad(now) })
 }
 
 // somebodyWaits tells whoever reports load to do it now.

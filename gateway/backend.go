@@ -18,6 +18,7 @@ type backend struct {
 	inflight atomic.Int64 // requests sent and not finished
 	failures atomic.Int32 // in a row
 	aside    atomic.Int64 // takes nothing before this moment, in Unix nanoseconds
+	orphan   atomic.Bool  // no routes name it any more
 	up       atomic.Pointer[upstream]
 }
 
@@ -35,7 +36,13 @@ func (b *backend) take(slots int64) (before int64, ok bool) {
 	}
 }
 
-func (b *backend) release() { b.inflight.Add(-1) }
+// release gives a place back. The last to leave an instance that no routes name
+// closes the door: it waits for that when it ends.
+func (b *backend) release() {
+	if b.inflight.Add(-1) == 0 && b.orphan.Load() {
+		b.up.Load().close()
+	}
+}
 
 // setAside keeps new requests off b for a while: it has just failed.
 func (b *backend) setAside(now time.Time) {

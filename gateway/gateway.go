@@ -211,6 +211,7 @@ func (g *Gateway) give(e *endpoint, r sluice.Routes) {
 		for _, t := range p.targets {
 			for _, b := range t.ready {
 				delete(g.orphans, b)
+				b.orphan.Store(false)
 			}
 		}
 	}
@@ -259,6 +260,7 @@ func (g *Gateway) orphan(p *plan) {
 	for _, t := range p.targets {
 		for _, b := range t.ready {
 			g.orphans[b] = true
+			b.orphan.Store(true)
 		}
 	}
 }

@@ -160,6 +160,52 @@ func TestWaitEnds(t *testing.T) {
 	}, 404)
 }
 
+// Who waits for an instance when the deployment, or the whole endpoint, is
+// deleted was let in before: the instances that are ending still serve it.
+func TestDeletionServesThoseThatWait(t *testing.T) {
+	deletions := map[string]func(r *rig){
+		"deployment": func(r *rig) {
+			routes := iris(2)
+			routes.Deployments = nil
+			r.Apply(routes)
+		},
+		"endpoint": func(r *rig) {
+			routes := iris(2)
+			routes.Gone = true
+			r.Apply(routes)
+		},
+		"endpoint, by a server that has never heard of it": func(r *rig) { r.Reset(nil) },
+	}
+	for what, remove := range deletions {
+		t.Run(what, func(t *testing.T) {
+			open := make(chan struct{})
+			only := start(t, "only", func(w http.ResponseWriter, r *http.Request) { <-open; echo(w, r) })
+			routes := iris(1, only)
+			routes.Deployments[0].MaxConcurrent, routes.Deployments[0].Instances = 1, 4
+			r := newRig(t, Config{}, routes)
+			var group sync.WaitGroup
+			for n := range 8 {
+				group.Go(func() {
+					if a := r.post(fmt.Sprint(n)); a.status != 200 || a.body != fmt.Sprint(n) {
+						t.Errorf("request %d: %d %s", n, a.status, a.body)
+					}
+				})
+			}
+			tally, b := r.endpoints()[0].targets[0].tally, r.endpoints()[0].targets[0].ready[0]
+			eventually(t, "six wait and two are with the instance", func() bool { return tally.line.length.Load() == 6 && only.calls.Load() == 2 })
+			remove(r)
+			if a := r.post("late"); a.status != 404 {
+				t.Errorf("a request after the deletion: %d %s", a.status, a.body)
+			}
+			close(open)
+			group.Wait()
+			eventually(t, "all places are given back", func() bool { return b.inflight.Load() == 0 })
+			// Nothing is kept open: the instance waits for that when it ends.
+			eventually(t, "the connections are closed", func() bool { return only.connections.Load() == 0 })
+		})
+	}
+}
+
 // Routes change all the time while requests run: none fails.
 func TestSwapsUnderLoad(t *testing.T) {
 	var instances []*instance

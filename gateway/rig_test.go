@@ -54,6 +54,8 @@ type instance struct {
 	server *http.Server
 	ended  chan struct{}
 	calls  atomic.Int64 // requests whose handler began
+
+	connections atomic.Int64 // that are open
 }
 
 // shortDir gives a directory whose path is short enough for sockets.
@@ -77,13 +79,22 @@ func start(t testing.TB, id string, handler http.HandlerFunc) *instance {
 	i.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.calls.Add(1)
 		handler(w, r)
-	}), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	}), ConnState: i.count, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	go func() {
 		defer close(i.ended)
 		i.server.Serve(l)
 	}()
 	t.Cleanup(i.kill)
 	return i
+}
+
+func (i *instance) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		i.connections.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		i.connections.Add(-1)
+	}
 }
 
 // kill ends the instance and all its connections at once.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/sluice-ml/sluice"
@@ -33,9 +34,17 @@ const (
 	// drainDelay is how long an instance that will end still takes requests,
 	// so that the routes without it reach every gateway first.
 	drainDelay = 500 * time.Millisecond
-	// grace is how long it may then finish what it has.
-	grace = 30 * time.Second
+	// leastGrace is how long it may at least finish what it has then.
+	leastGrace = 30 * time.Second
+	// spare is how much longer than its requests an instance may take to end.
+	spare = 5 * time.Second
 )
+
+// graceOf gives how long an instance of a revision may finish what it has: as
+// long as a request may take, so that none is cut short by a change.
+func graceOf(rev *sluice.Revision) time.Duration {
+	return max(leastGrace, rev.Spec.Request.Timeout+spare)
+}
 
 // parts are what a revision refers to, found and made ready.
 type parts struct {
@@ -74,7 +83,7 @@ func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p pa
 		Resources:  engine.Resources{CPU: p.size.CPU, Memory: int64(p.size.Memory * (1 << 30)), GPU: p.size.GPU},
 		Restart:    engine.RestartAlways,
 		DrainDelay: drainDelay,
-		Grace:      grace,
+		Grace:      graceOf(rev) + spare, // the scoring server ends by itself before it is made to
 	}
 	return engine.Workload{
 		ID:     rev.Version + "-" + hashOf(t),
@@ -100,6 +109,7 @@ func templateEnv(rev *sluice.Revision, p parts) map[string]string {
 		"SERVICE_NAME":                  rev.Endpoint,
 		"WORKSPACE_NAME":                rev.Workspace,
 		"HOSTNAME":                      "${instance}",
+		"SLUICE_GRACE_MS":               strconv.FormatInt(graceOf(rev).Milliseconds(), 10),
 		// The files are read-only: Python must not try to cache beside them.
 		"PYTHONDONTWRITEBYTECODE": "1",
 	}

@@ -90,6 +90,11 @@ func routeOf(path string) routeKind {
 	return routeUnknown
 }
 
+// asksHealth reports whether a route needs no worker.
+func asksHealth(kind routeKind) bool {
+	return kind == routeRoot || kind == routeLive || kind == routeReady
+}
+
 // ids are the three identifiers of a request; an empty one is not sent back.
 type ids struct {
 	request, legacy, client string

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +20,15 @@ import (
 // front is the HTTP layer: it turns requests into heads, and replies into
 // responses.
 type front struct {
-	server *http.Server
+	server  *http.Server
+	open    sync.Map     // net.Conn to *caller
+	callers atomic.Int64 // connections that carried more than questions about health
 }
+
+// caller is what is known of one connection.
+type caller struct{ scores atomic.Bool }
+
+type callerKey struct{}
 
 const (
 	headerTime    = 30 * time.Second // for a request's head to arrive
@@ -29,16 +38,41 @@ const (
 )
 
 func newFront(s *Server) *front {
+	f := &front{}
 	handler := func(rw http.ResponseWriter, r *http.Request) {
+		f.note(r)
 		writeReply(rw, r, s.answer(r.Context(), headOf(r), r.Body))
 	}
-	return &front{server: &http.Server{
+	f.server = &http.Server{
 		Handler:           http.HandlerFunc(handler),
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeadBytes,
 		ErrorLog:          nil,
-	}}
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			c := &caller{}
+			f.open.Store(conn, c)
+			return context.WithValue(ctx, callerKey{}, c)
+		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state != http.StateClosed && state != http.StateHijacked {
+				return
+			}
+			if c, known := f.open.LoadAndDelete(conn); known && c.(*caller).scores.Load() {
+				f.callers.Add(-1)
+			}
+		},
+	}
+	return f
+}
+
+// note counts the connection of a request that is for a worker.
+func (f *front) note(r *http.Request) {
+	c, known := r.Context().Value(callerKey{}).(*caller)
+	if known && !c.scores.Load() && !asksHealth(routeOf(r.URL.Path)) {
+		c.scores.Store(true)
+		f.callers.Add(1)
+	}
 }
 
 // serve accepts on all listeners until one fails or close is called.

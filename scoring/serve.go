@@ -17,7 +17,7 @@ import (
 func (s *Server) answer(ctx context.Context, h Head, in io.Reader) Reply {
 	// Whoever waits for it to be ready asks all the time: that must not keep a
 	// server that was told to leave.
-	if kind := routeOf(h.Path); kind != routeRoot && kind != routeLive && kind != routeReady {
+	if !asksHealth(routeOf(h.Path)) {
 		s.inFlight.Add(1)
 		defer s.left()
 	}
@@ -32,7 +32,7 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	if early, done := s.refuse(kind, h.Method); done {
 		return early
 	}
-	if kind == routeRoot || kind == routeLive || kind == routeReady {
+	if asksHealth(kind) {
 		s.hold(ctx, h)
 	}
 	if kind == routeLive || kind == routeReady {

@@ -35,6 +35,11 @@ func New(s Settings, log *Log, pid int) *Server {
 // that nobody sends any more.
 const quiet = 250 * time.Millisecond
 
+// hangUp is how long it then waits for its callers to close their connections:
+// one that they still keep may bring a request at any moment, and ending it then
+// would lose that.
+const hangUp = 3 * time.Second
+
 // lastWords is the time for answers to leave at the end of the grace.
 const lastWords = 100 * time.Millisecond
 
@@ -51,7 +56,7 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener) error {
 		group.Go(func() error { return front.serve(ctx, l) })
 	}
 	group.Go(func() error {
-		s.waitDrained(ctx)
+		s.waitDrained(ctx, front.callers.Load)
 		cancel()
 		return nil
 	})
@@ -59,8 +64,8 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener) error {
 }
 
 // Drain asks the server to leave: it still accepts and answers, with
-// "Connection: close", and goes when nothing is in flight, at the latest after
-// Settings.Grace.
+// "Connection: close", and goes when nothing is in flight and its callers have
+// closed their connections, at the latest after Settings.Grace.
 func (s *Server) Drain() {
 	s.once.Do(func() {
 		s.draining.Store(true)
@@ -77,8 +82,9 @@ func (s *Server) left() {
 	}
 }
 
-// waitDrained returns when a drain has ended.
-func (s *Server) waitDrained(ctx context.Context) {
+// waitDrained returns when a drain has ended. Callers gives how many connections
+// are open that could bring more.
+func (s *Server) waitDrained(ctx context.Context, callers func() int64) {
 	select {
 	case <-ctx.Done():
 		return
@@ -86,6 +92,7 @@ func (s *Server) waitDrained(ctx context.Context) {
 	}
 	grace := time.NewTimer(s.settings.Grace)
 	defer grace.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,8 +107,9 @@ func (s *Server) waitDrained(ctx context.Context) {
 			return
 		case <-s.activity:
 			// Something was there a moment ago: the quiet begins anew.
+			last = time.Now()
 		case <-time.After(quiet):
-			if s.inFlight.Load() == 0 {
+			if s.inFlight.Load() == 0 && (callers() == 0 || time.Since(last) >= hangUp) {
 				return
 			}
 		}

@@ -12,8 +12,9 @@ import (
 	"github.com/sluice-ml/sluice/home"
 )
 
-// downTime bounds how long `down` waits for everything to end.
-const downTime = 90 * time.Second
+// downTime bounds how long `down` waits for everything to end: requests under
+// way first, at the gateway, and then the instances.
+const downTime = 2*sluice.MaxRequestTimeout + time.Minute
 
 func downCommand() *cobra.Command {
 	return &cobra.Command{
@@ -29,7 +30,11 @@ What should run is kept: "sluice up" brings it back. Requests under way are fini
 			if err != nil {
 				return err
 			}
+			slow := time.AfterFunc(time.Second, func() {
+				fmt.Fprintln(cmd.ErrOrStderr(), "waiting for requests under way to finish")
+			})
 			err = parent.Stop(cmd.Context(), dir, downTime)
+			slow.Stop()
 			switch {
 			case errors.Is(err, parent.ErrNotRunning):
 				fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is not running.")

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/handover"
 	"github.com/sluice-ml/sluice/home"
 )
@@ -27,8 +28,9 @@ type child struct {
 const (
 	// comeUp is how long a child may take until it offers itself.
 	comeUp = 30 * time.Second
-	// goDown is how long it may take to stop, instances included.
-	goDown = 45 * time.Second
+	// goDown is how long it may take to stop, requests under way and instances
+	// included.
+	goDown = sluice.MaxRequestTimeout + 30*time.Second
 
 	firstPause = 50 * time.Millisecond
 	longPause  = 5 * time.Second

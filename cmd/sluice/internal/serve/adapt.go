@@ -152,8 +152,9 @@ func (s status) read(ctx context.Context) any {
 	return body
 }
 
-// stopTime bounds how long instances may take to end when everything stops.
-const stopTime = 40 * time.Second
+// stopTime bounds how long instances may take to end when everything stops: as
+// long as the longest request, and a little to end in.
+const stopTime = sluice.MaxRequestTimeout + 20*time.Second
 
 // stopInstances ends everything that runs. What should run stays in the store:
 // the next server starts it again.

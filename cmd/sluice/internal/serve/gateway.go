@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"os"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,10 +12,6 @@ import (
 	"github.com/sluice-ml/sluice/handover"
 	"github.com/sluice-ml/sluice/identity"
 )
-
-// gatewayDrain is how long requests under way may take when the gateway is
-// asked to stop.
-const gatewayDrain = 30 * time.Second
 
 // Gateway carries traffic until the context is done or it is asked to stop.
 // It serves at once with the routes it kept; the server is only needed for
@@ -39,7 +34,7 @@ func Gateway(ctx context.Context, c Config) error {
 		ID: host, RoutesDir: c.Home.Routes(), Domain: c.Settings.Gateway.Domain,
 		AdminDigest: identity.Digest(on.credential.Token),
 		MaxBody:     c.Settings.Gateway.MaxBody, HeaderTime: c.Settings.Gateway.Header, IdleAfter: c.Settings.Gateway.IdleAfter,
-		Drain: gatewayDrain, Logger: c.Logger,
+		Logger: c.Logger,
 	})
 	if err != nil {
 		return err
