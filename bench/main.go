@@ -7,7 +7,7 @@
 // error. Load goes to loopback only, is bounded in count, and stops by itself.
 //
 //	make bench                 every group
-//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup, environment
+//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup, environment, loss
 package main
 
 import (
@@ -43,6 +43,7 @@ var groups = []group{
 	{"memory", memoryRows},
 	{"startup", startupRows},
 	{"environment", environmentRows},
+	{"loss", lossRows},
 }
 
 func main() {

@@ -200,6 +200,13 @@ type Exit struct {
 // MaxExitMessage bounds Exit.Message, in bytes.
 const MaxExitMessage = 4096
 
+// Service is what is known of how an instance serves, by whoever asks it. The
+// zero value is: nothing is known.
+type Service struct {
+	Unready bool // it was asked, and does not serve now
+	Served  bool // it has served
+}
+
 // Reason is why an instance is pending, starting again or failed.
 type Reason string
 

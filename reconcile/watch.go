@@ -89,14 +89,16 @@ func (w *watches) see(ctx context.Context, i engine.Instance) seen {
 	return s
 }
 
-// Unready reports whether an instance was asked and is not ready. An engine that
-// has to end one of several does well to take such a one.
-func (l *Loop) Unready(instance string) bool {
+// Service says what is known of how an instance serves.
+func (l *Loop) Service(instance string) engine.Service {
 	w := l.watched
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	one := w.byID[instance]
-	return one != nil && one.asked && !one.ready
+	if one == nil {
+		return engine.Service{}
+	}
+	return engine.Service{Unready: one.asked && !one.ready, Served: one.everReady}
 }
 
 func (w *watches) stop() {

@@ -34,8 +34,8 @@ type Engine struct {
 	// exit is the copy's. It must return soon after p.Kill is closed. It sets
 	// the copy running by itself.
 	Program func(p *Process) engine.Exit
-	// Unready, when set, says whether a running copy is known not to serve.
-	Unready func(instance string) bool
+	// Service, when set, says what is known of how a copy serves.
+	Service func(instance string) engine.Service
 	// Describes is what Describe answers.
 	Describes engine.Description
 
@@ -258,7 +258,9 @@ func (e *Engine) copiesOf(workload string) []supervise.Copy {
 		if c := e.copies[id]; c.Workload == workload {
 			s := c.supervised
 			s.Phase, s.Started, s.Ended = c.Phase, c.Started, c.Ended
-			s.Unready = e.Unready != nil && e.Unready(c.ID)
+			if e.Service != nil {
+				s.Service = e.Service(c.ID)
+			}
 			list = append(list, s)
 		}
 	}

@@ -79,9 +79,10 @@ type Config struct {
 	// returns either nil, when ctx is done, or why the copy must be taken for
 	// hung: it is then killed and, under RestartAlways, replaced.
 	Live func(ctx context.Context, i engine.Instance, p engine.Probe) error
-	// Unready, when set, says whether a running copy is known not to serve: of
-	// too many copies such a one is ended first. It must answer at once.
-	Unready func(instance string) bool
+	// Service, when set, says what is known of how a copy serves: of too many
+	// copies one that does not is ended first, and one that has served is not made
+	// to wait long for its replacement. It must answer at once.
+	Service func(instance string) engine.Service
 	// Isolation bounds how instances are kept apart: the best that can be had
 	// here, by default.
 	Isolation Isolation

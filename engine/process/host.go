@@ -55,7 +55,9 @@ func (h host) List(context.Context) ([]supervise.Want, []supervise.Copy, error) 
 	copies := make([]supervise.Copy, 0, len(list))
 	for _, s := range list {
 		c := s.copyOf()
-		c.Unready = h.config.Unready != nil && h.config.Unready(c.ID)
+		if h.config.Service != nil {
+			c.Service = h.config.Service(c.ID)
+		}
 		copies = append(copies, c)
 	}
 	return wants, copies, nil

@@ -14,9 +14,10 @@ import (
 const (
 	FirstBackOff = 100 * time.Millisecond
 	LastBackOff  = 30 * time.Second
-	Healthy      = time.Minute // a copy that ran this long starts again from FirstBackOff
-	Keep         = time.Hour   // an ended copy stays listed this long
-	ForceAgain   = time.Second // when force has not ended a copy
+	Healthy      = time.Minute     // a copy that ran this long starts again from FirstBackOff
+	Steady       = 5 * time.Second // and so does one that ran this long and served
+	Keep         = time.Hour       // an ended copy stays listed this long
+	ForceAgain   = time.Second     // when force has not ended a copy
 )
 
 // Want is what was asked for one workload.
@@ -37,9 +38,9 @@ type Copy struct {
 	Started  time.Time
 	Ended    time.Time
 
-	// Unready says that it is known not to serve. One that nobody has asked is
-	// taken to.
-	Unready bool
+	// Service is what is known of how it serves. One that nobody has asked is
+	// taken to serve when there are too many, and not to have served when it ends.
+	Service engine.Service
 
 	DrainDelay time.Duration // of the template it was made from
 	Grace      time.Duration
@@ -208,7 +209,7 @@ func byVictim(a, b Copy) int {
 		switch {
 		case c.Phase != engine.Running:
 			return 0
-		case c.Unready:
+		case c.Service.Unready:
 			return 1
 		}
 		return 2
@@ -254,7 +255,7 @@ func startAt(copies []Copy, slot int, now time.Time) time.Time {
 			break
 		}
 		crashes++
-		if c.ran() >= Healthy {
+		if c.ran() >= Healthy || c.Service.Served && c.ran() >= Steady {
 			break
 		}
 	}

@@ -44,7 +44,8 @@ func TestDecide(t *testing.T) {
 	type actions = []supervise.Action
 	told := func(c supervise.Copy, since time.Duration) supervise.Copy { c.Told = ago(since); return c }
 	forced := func(c supervise.Copy, since time.Duration) supervise.Copy { c.Forced = ago(since); return c }
-	unready := func(c supervise.Copy) supervise.Copy { c.Unready = true; return c }
+	unready := func(c supervise.Copy) supervise.Copy { c.Service.Unready = true; return c }
+	served := func(c supervise.Copy) supervise.Copy { c.Service.Served = true; return c }
 	doomed := func(c supervise.Copy) supervise.Copy { c.Doomed = true; return c }
 
 	for name, test := range map[string]struct {
@@ -73,6 +74,13 @@ func TestDecide(t *testing.T) {
 			copies: copies{crashed("a", 0, time.Second, 3*time.Minute), crashed("b", 0, time.Second, 2*time.Minute),
 				crashed("c", 0, time.Minute, 0)},
 			next: 100 * time.Millisecond},
+		"and so do five seconds of service": {want: want(always, 1),
+			copies: copies{crashed("a", 0, time.Second, 3*time.Minute), crashed("b", 0, time.Second, 2*time.Minute),
+				served(crashed("c", 0, 5*time.Second, 0))},
+			next: 100 * time.Millisecond},
+		"a moment of service does not": {want: want(always, 1),
+			copies: copies{crashed("a", 0, time.Second, 4*time.Second), served(crashed("b", 0, 4*time.Second, 0))},
+			next:   200 * time.Millisecond},
 		"what never started counts as a crash": {want: want(always, 1),
 			copies: copies{{ID: "a", Phase: engine.Failed, Created: ago(time.Second), Ended: ago(0)}},
 			next:   100 * time.Millisecond},

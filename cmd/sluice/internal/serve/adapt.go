@@ -32,15 +32,17 @@ func live(prober *probe.Prober) func(context.Context, engine.Instance, engine.Pr
 	}
 }
 
-// readiness tells the engine what the reconciler knows of its instances, once
+// services tells the engine what the reconciler knows of its instances, once
 // there is one.
-type readiness struct {
+type services struct {
 	loop atomic.Pointer[reconcile.Loop]
 }
 
-func (r *readiness) unready(instance string) bool {
-	loop := r.loop.Load()
-	return loop != nil && loop.Unready(instance)
+func (s *services) of(instance string) engine.Service {
+	if loop := s.loop.Load(); loop != nil {
+		return loop.Service(instance)
+	}
+	return engine.Service{}
 }
 
 // logs reads the output of a deployment's instances for the API.

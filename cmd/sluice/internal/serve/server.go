@@ -81,9 +81,9 @@ func Server(ctx context.Context, c Config) error {
 		return err
 	}
 	defer environments.Close()
-	var seen readiness
+	var seen services
 	instances, err := process.Open(process.Config{Dir: c.Home.Instances(), Shim: []string{c.Runner, "shim"},
-		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Unready: seen.unready, Logger: c.Logger})
+		Materialize: blobs.Materialize, Live: live(probe.New(probe.Options{})), Service: seen.of, Logger: c.Logger})
 	if err != nil {
 		return err
 	}
