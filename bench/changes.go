@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	changes  = 100  // of each kind
-	kills    = 20   // of each process
+	changes  = 100 // of each kind
+	kills    = 20  // of each process
 	lossRate = 300 // requests a second, from at least 32 clients
 
 	// between is how long an instance serves until the next kill: one that ends

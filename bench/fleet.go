@@ -148,6 +148,9 @@ func (f *fleet) traffic(ctx context.Context, blue int) error {
 	return poller.Wait(ctx, nil)
 }
 
+// errNoVictim says that there is no process of the role at the moment.
+var errNoVictim = errors.New("none runs")
+
 // victims are the processes that can be killed, by the role they have.
 var victims = []string{"server", "gateway", "parent", "shim", "scoring server", "worker"}
 
@@ -235,7 +238,7 @@ func (f *fleet) pidOf(what string, now present) (int, error) {
 			return workers[0], nil
 		}
 	}
-	return 0, errors.New("blue has no " + what)
+	return 0, fmt.Errorf("blue has no %s: %w", what, errNoVictim)
 }
 
 // ofBlue reports whether the instance with this directory is one of blue's.

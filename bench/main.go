@@ -34,16 +34,18 @@ type row struct {
 // group measures some rows. Bin is the folder with our two programs.
 type group struct {
 	name    string
+	apart   bool // measured only when it is named
 	measure func(ctx context.Context, bin string) ([]row, error)
 }
 
 var groups = []group{
-	{"gateway", gatewayRows},
-	{"deploy", deployRows},
-	{"memory", memoryRows},
-	{"startup", startupRows},
-	{"environment", environmentRows},
-	{"loss", lossRows},
+	{name: "gateway", measure: gatewayRows},
+	{name: "deploy", measure: deployRows},
+	{name: "memory", measure: memoryRows},
+	{name: "startup", measure: startupRows},
+	{name: "environment", measure: environmentRows},
+	{name: "loss", measure: lossRows},
+	{name: "soak", apart: true, measure: soak},
 }
 
 func main() {
@@ -64,7 +66,7 @@ func run(ctx context.Context, bin string, names []string) error {
 	}
 	var table []row
 	for _, g := range groups {
-		if !slices.Contains(names, g.name) && !slices.Contains(names, "all") && len(names) > 0 {
+		if all := len(names) == 0 || slices.Contains(names, "all"); !slices.Contains(names, g.name) && (!all || g.apart) {
 			continue
 		}
 		progress("%s", g.name)
