@@ -30,6 +30,26 @@ type Deployment struct {
 	Operation string `json:"operation,omitempty"`
 }
 
+// CheckServes refuses live traffic for a deployment of which nothing has ever
+// been ready: every request it got would be lost.
+func (d *Deployment) CheckServes() error {
+	if d.Serving != "" {
+		return nil
+	}
+	if d.State == StateCreating {
+		message := fmt.Sprintf("deployment %s cannot take traffic yet: its state is %s", d.Name, d.State)
+		hint := fmt.Sprintf("wait until deployment %s is Succeeded, then try again", d.Name)
+		return &Error{Code: CodeBusy, Message: message, Hint: hint, Target: "traffic",
+			Cause: &Cause{Code: CauseBusy, Message: message, Hint: hint}}
+	}
+	message := fmt.Sprintf("deployment %s cannot take traffic: it has never been ready", d.Name)
+	if d.Cause != nil {
+		message += " (" + d.Cause.Error() + ")"
+	}
+	return &Error{Code: CodeInvalid, Message: message, Target: "traffic",
+		Hint: fmt.Sprintf("mend it with `sluice online-deployment update -e %s -n %s -f FILE`, then give it traffic", d.Endpoint, d.Name)}
+}
+
 // Key implements Resource.
 func (d *Deployment) Key() Key { return DeploymentKey(d.Workspace, d.Endpoint, d.Name) }
 

@@ -205,6 +205,17 @@ func (s *server) commitEndpoint(r *request, e *sluice.Endpoint, more ...sluice.R
 	if err := sluice.CheckTraffic(e.Traffic, e.MirrorTraffic, staying(deployments)); err != nil {
 		return nil, err
 	}
+	had, err := s.endpoint(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range deployments {
+		if name := strings.ToLower(d.Name); e.Traffic[name] > had.Traffic[name] {
+			if err := d.CheckServes(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	e.State, e.Cause = sluice.StateSucceeded, nil
 	op := s.newOperation(e, sluice.VerbUpdate, true)
 	_, err = s.Store.Commit(r.Context(), sluice.Change{Actor: r.actor, Put: append([]sluice.Resource{e, op}, more...)})

@@ -207,3 +207,36 @@ func TestPaging(t *testing.T) {
 		t.Errorf("an empty list is %s", got.body)
 	}
 }
+
+// What has never been ready takes no live traffic, and what has keeps it.
+func TestTrafficNeedsWhatServes(t *testing.T) {
+	w := newWorld(t)
+	w.assets()
+	w.endpoint("iris")
+	path := ws + "/onlineEndpoints/iris" + version
+	give := `{"properties":{"traffic":{"blue":100}}}`
+	if _, _, err := w.client.PutDeployment(t.Context(), "iris", "blue", deployment(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.do("PATCH", path, give); got.status != 409 || !strings.Contains(string(got.body), "its state is Creating") {
+		t.Errorf("while it is created: %d %s", got.status, got.body)
+	}
+	w.settle("iris", "blue", sluice.StateFailed)
+	if got := w.do("PATCH", path, give); got.status != 400 || !strings.Contains(string(got.body), "score.py:3: init() raised ValueError: x") {
+		t.Errorf("after it has failed: %d %s", got.status, got.body)
+	}
+	if got := w.do("PUT", path, give); got.status != 400 {
+		t.Errorf("a PUT after it has failed: %d %s", got.status, got.body)
+	}
+	w.settle("iris", "blue", sluice.StateSucceeded)
+	if got := w.do("PATCH", path, give); got.status != 200 {
+		t.Errorf("once it serves: %d %s", got.status, got.body)
+	}
+	w.settle("iris", "blue", sluice.StateFailed) // an update that failed
+	if got := w.do("PATCH", path, `{"properties":{"traffic":{"blue":0}}}`); got.status != 200 {
+		t.Errorf("taking it away: %d %s", got.status, got.body)
+	}
+	if got := w.do("PATCH", path, give); got.status != 200 {
+		t.Errorf("giving it to what serves although its update failed: %d %s", got.status, got.body)
+	}
+}

@@ -342,6 +342,22 @@ func (w *world) deploy(endpoint, name string, d arm.OnlineDeployment) {
 	}
 }
 
+// settle says how a deployment's first operation ended: it serves from then on
+// when that was well.
+func (w *world) settle(endpoint, name string, state sluice.State) {
+	w.t.Helper()
+	d, err := store.Read[*sluice.Deployment](context.Background(), w.store, sluice.DeploymentKey("default", endpoint, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if d.State = state; state == sluice.StateSucceeded {
+		d.Serving = d.Revision
+	} else {
+		d.Cause = &sluice.Cause{Code: sluice.CauseInitRaised, Message: "init() raised ValueError: x", File: "score.py", Line: 3}
+	}
+	w.put(d)
+}
+
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -86,6 +86,7 @@ func TestTrafficAndDeletionAtOnce(t *testing.T) {
 		if _, _, err := w.client.PutDeployment(ctx, name, "blue", deployment(1)); err != nil {
 			t.Fatal(err)
 		}
+		w.settle(name, "blue", sluice.StateSucceeded)
 		together(2, func(i int) {
 			if i == 0 {
 				split := arm.Shares{"blue": 100}
