@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -309,17 +310,19 @@ func listAll[T sluice.Resource](ctx context.Context, s *server, q sluice.Query) 
 }
 
 // attempts is how often a decision is made again because somebody else wrote
-// first.
-const attempts = 5
+// first: the reconciler does often, while much changes.
+const attempts = 20
 
-// decide runs f, and runs it again when what it decided on has changed since.
+// decide runs f, and runs it again when what it decided on has changed since,
+// after a pause that grows so that those who are in each other's way drift apart.
 func decide(f func() error) error {
 	var err error
-	for range attempts {
+	for n := range attempts {
 		err = f()
 		if code := sluice.ErrorCode(err); code != sluice.CodeStale {
 			return err
 		}
+		time.Sleep(rand.N(min(time.Millisecond<<n, 50*time.Millisecond)))
 	}
 	return err
 }
