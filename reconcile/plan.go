@@ -177,29 +177,50 @@ func (v view) fail(cause *sluice.Cause, started ...string) actions {
 	return a
 }
 
+// struck reports whether somebody else ended it: a signal that no program sends
+// to itself, or the end of what watched over it.
+func (s seen) struck() bool {
+	if s.Reason != engine.Exited || s.Started.IsZero() {
+		return false
+	}
+	return s.Exit == nil || s.Exit.Signal == "SIGKILL" && !s.Exit.OOM
+}
+
+// strikes is how many instances somebody else may end before that is taken for
+// the workload's own fault.
+const strikes = 3
+
 // flapping is after how many ends of instances that had been ready a workload
 // is taken to be unable to serve.
 const flapping = 5
 
 // startFailure gives why the operation cannot succeed any more: an instance of
 // the workload that ended, or took too long, without ever having been ready; or
-// that ready ones end again and again. Ended instances from before the operation
+// that ready ones end again and again. One or two that somebody killed are
+// replaced as they are when they serve. Ended instances from before the operation
 // do not count, nor do those whose end was not their own: all are asked to end
 // when Sluice is stopped meanwhile, or lose their machine.
 func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 	bound := startBound(v.deployment.Spec.Readiness)
-	ends := 0
+	ends, struck := 0, 0
 	for _, i := range v.instances {
 		if i.Workload != workload || i.Asked || i.Reason == engine.Evicted || i.Created.Before(v.operation.Started) {
 			continue
 		}
-		if i.failed() && i.everReady {
-			ends++
-		}
-		if i.failed() && (!i.everReady || ends >= flapping) {
+		switch {
+		case !i.failed():
+		case i.everReady:
+			if ends++; ends >= flapping {
+				return i.cause
+			}
+		case i.struck():
+			if struck++; struck >= strikes {
+				return i.cause
+			}
+		default:
 			return i.cause
 		}
-		if i.everReady {
+		if i.everReady || !i.live() {
 			continue
 		}
 		if i.Phase == engine.Pending && i.Reason == engine.NoCapacity && now.Sub(i.Created) > bound {

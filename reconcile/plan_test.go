@@ -186,6 +186,18 @@ func TestPlan(t *testing.T) {
 			want: actions{done: &outcome{cause: boom}, remove: []string{"r2-w"}},
 		},
 		{
+			name: "an instance that somebody killed while it started is replaced",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: append(many("r1", 1, true), killed(2, boom)...)},
+			want: actions{ensure: []ensure{{workload("r2"), 1}}},
+		},
+		{
+			name: "but not for ever",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: append(many("r1", 1, true), killed(3, boom)...)},
+			want: actions{done: &outcome{cause: boom}, remove: []string{"r2-w"}},
+		},
+		{
 			name: "an instance that stays in init longer than its probe allows fails the operation",
 			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
 				prepared: prepared("r1"), instances: []seen{slow}},
@@ -250,6 +262,19 @@ func flaps(cause *sluice.Cause) []seen {
 	all := many("r2", flapping, false)
 	for n := range all {
 		all[n].Phase, all[n].everReady, all[n].cause = engine.Failed, true, cause
+	}
+	return all
+}
+
+// killed are instances of r2 that somebody ended while they started: by a signal,
+// or with their shim.
+func killed(n int, cause *sluice.Cause) []seen {
+	all := many("r2", n, false)
+	for i := range all {
+		all[i].Phase, all[i].Reason, all[i].Started, all[i].cause = engine.Failed, engine.Exited, epoch, cause
+		if i%2 == 0 {
+			all[i].Exit = &engine.Exit{Signal: "SIGKILL", Code: 137}
+		}
 	}
 	return all
 }
