@@ -68,6 +68,9 @@ func (c *Counter) runs() map[string]int {
 	return out
 }
 
+// Ran gives how often a script said that it ran the nonce.
+func (c *Counter) Ran(nonce string) int { return c.runs()[nonce] }
+
 // Reset forgets what was run: the nonces of another load begin anew.
 func (c *Counter) Reset() {
 	c.mu.Lock()
