@@ -42,6 +42,7 @@ const (
 	CauseCredential       CauseCode = "Credential"
 	CauseServerDown       CauseCode = "ServerUnreachable"
 	CauseRunRaises        CauseCode = "RunRaises"
+	CauseRunTimeout       CauseCode = "RunTimeout"
 	CauseBuildFailed      CauseCode = "EnvironmentBuildFailed"
 	CauseEngine           CauseCode = "EngineRefused"
 	CauseInstanceExited   CauseCode = "InstanceExited"
@@ -63,6 +64,7 @@ type Cause struct {
 	Hint     string    `json:"hint,omitempty"`     // the next step
 	Evidence []string  `json:"evidence,omitempty"` // the log lines that show it, oldest first
 	Instance string    `json:"instance,omitempty"` // where it happened
+	Request  string    `json:"request,omitempty"`  // id of a request that showed it
 }
 
 // Error makes a cause usable as an error: where, then the sentence.
@@ -124,7 +126,7 @@ const (
 func (c Cause) Clean() Cause {
 	c.Code = CauseCode(cleanText(string(c.Code)))
 	c.Message, c.Hint = cleanText(c.Message), cleanText(c.Hint)
-	c.File, c.Instance = cleanText(c.File), cleanText(c.Instance)
+	c.File, c.Instance, c.Request = cleanText(c.File), cleanText(c.Instance), cleanText(c.Request)
 	lines := c.Evidence[:min(len(c.Evidence), maxCauseEvidence)]
 	c.Evidence = nil
 	for _, line := range lines {

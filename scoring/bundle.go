@@ -12,7 +12,7 @@ var pythonFiles embed.FS
 
 // modules are what a worker is given, in the order of their imports.
 var modules = [...]string{
-	"sluice_frames", "sluice_inputs", "sluice_logs", "sluice_script", "sluice_failures", "sluice_worker",
+	"sluice_frames", "sluice_inputs", "sluice_logs", "sluice_script", "sluice_failures", "sluice_faults", "sluice_worker",
 }
 
 // bootProgram is what python -c runs; it receives the bundle.

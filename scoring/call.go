@@ -18,6 +18,7 @@ type call struct {
 	id      uint64
 	get     bool
 	query   string
+	request string // its id, as the client knows it
 	headers []byte // "name\0value\0name\0value", nil when the script wants none
 	body    body
 	done    chan result // receives exactly once

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,15 +28,39 @@ func (e ending) cause(s Settings) *sluice.Cause {
 		return &sluice.Cause{Code: sluice.CausePythonMissing,
 			Message: fmt.Sprintf("the Python interpreter %s cannot be started: %v", s.Python, e.err),
 			Hint:    "set --python or AZUREML_INFERENCE_PYTHON_PATH"}
+	case e.late:
+		return late(nil, e.stack, s)
 	case e.signal != 0:
 		return e.crash(s)
 	case e.err != nil:
 		return &sluice.Cause{Code: sluice.CauseInternal, Message: e.err.Error(), Evidence: lastOf(e.tail, 12)}
 	}
-	return &sluice.Cause{Code: sluice.CauseScriptExited, File: scriptName(s),
+	return e.exit(s)
+}
+
+// exit is for an interpreter that was ended with an exit code. Where is known
+// when it was os._exit, which says so before it ends; C code does not.
+func (e ending) exit(s Settings) *sluice.Cause {
+	c := &sluice.Cause{Code: sluice.CauseScriptExited, File: scriptName(s),
 		Message:  fmt.Sprintf("the script ended the interpreter with exit code %d %s", e.code, e.during()),
 		Hint:     "raise an exception instead of ending the process",
 		Evidence: lastOf(e.tail, 12)}
+	said, ok := after(e.faults, headExit+strconv.Itoa(e.code)+"\n")
+	if !ok {
+		return c
+	}
+	stack := stackIn(said)
+	placed(c, stack, s)
+	c.Evidence = append(lastOf(e.tail, 6), "Stack "+headCalls)
+	c.Evidence = append(c.Evidence, shownLines(stack, s, 12)...)
+	return c
+}
+
+// placed puts the innermost line of the user's own code into a cause.
+func placed(c *sluice.Cause, stack []stackFrame, s Settings) {
+	if at, ok := userCall(stack, s); ok {
+		c.File, c.Line = at.file, at.line
+	}
 }
 
 func (e ending) during() string {
@@ -51,6 +75,7 @@ func (e ending) during() string {
 	return "while it started"
 }
 
+// crash is for an interpreter that a signal ended.
 func (e ending) crash(s Settings) *sluice.Cause {
 	name := signalName(e.signal)
 	c := &sluice.Cause{Code: sluice.CauseCrashed, File: scriptName(s), Evidence: lastOf(e.tail, 12),
@@ -66,57 +91,18 @@ func (e ending) crash(s Settings) *sluice.Cause {
 		c.Hint = "nothing in Python sends this signal: most often memory ran out; use an instance type with more"
 		return c
 	}
-	if file, line := crashPlace(e.tail, s); line > 0 {
-		c.File, c.Line = file, line
+	said, ok := after(e.faults, headCrash)
+	if !ok {
+		c.Hint = "the signal came from outside of Python; `sluice online-deployment get-logs` shows what was written before"
+		return c
 	}
+	stack := stackIn(said)
+	placed(c, stack, s)
+	head, _, _ := strings.Cut(said, "\n")
+	c.Evidence = append(lastOf(e.tail, 6), head, "Current thread "+headCalls)
+	c.Evidence = append(c.Evidence, shownLines(stack, s, 12)...)
 	c.Hint = "native code called from this line failed; another version of the library it belongs to may not"
 	return c
-}
-
-var stackLine = regexp.MustCompile(`^\s*File "(.+)", line (\d+) in `)
-
-// crashPlace finds, in what the fault handler wrote, the innermost line of the
-// user's own code: stacks come with the most recent call first.
-func crashPlace(tail []string, s Settings) (string, int) {
-	from := 0
-	for i, line := range tail {
-		if strings.Contains(line, "(most recent call first)") && strings.Contains(line, "Current thread") {
-			from = i
-		}
-	}
-	for _, line := range tail[from:] {
-		m := stackLine.FindStringSubmatch(line)
-		if m == nil || strings.HasPrefix(m[1], "<") || installed(m[1]) {
-			continue
-		}
-		n, err := strconv.Atoi(m[2])
-		if err != nil {
-			continue
-		}
-		return shownPath(m[1], s), n
-	}
-	return "", 0
-}
-
-var standardLibrary = regexp.MustCompile(`/lib(?:64)?/python3\.\d+/`)
-
-func installed(file string) bool {
-	return strings.Contains(file, "/site-packages/") || strings.Contains(file, "/dist-packages/") ||
-		standardLibrary.MatchString(file)
-}
-
-// shownPath gives a file as its author knows it: relative to the code's folder.
-func shownPath(file string, s Settings) string {
-	roots := []string{s.AppRoot, filepath.Dir(filepath.Join(s.AppRoot, s.EntryScript)), filepath.Dir(s.EntryScript)}
-	if s.SourceDir != "" {
-		roots = append([]string{filepath.Join(s.AppRoot, s.SourceDir)}, roots...)
-	}
-	for _, root := range roots {
-		if rel, err := filepath.Rel(root, file); err == nil && root != "/" && root != "." && !strings.HasPrefix(rel, "..") {
-			return filepath.ToSlash(rel)
-		}
-	}
-	return file
 }
 
 func scriptName(s Settings) string {
@@ -135,7 +121,7 @@ func notStartable(err error) bool {
 	return errors.As(err, &e) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
 
-func lastOf(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }
+func lastOf(lines []string, n int) []string { return slices.Clone(lines[max(0, len(lines)-n):]) }
 
 // writeTermination leaves the cause where the engine looks for it. The script
 // may have put something else there: a pipe that nobody reads would keep us

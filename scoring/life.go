@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,8 +30,15 @@ type ending struct {
 	signal syscall.Signal
 	failed *sluice.Cause // in its own words
 	tail   []string      // the last lines of its standard error
+	faults string        // what its fault handler wrote
 	err    error         // it could not be started, or broke the protocol
 	memory memoryUse     // at its end; of kills, those since its start
+
+	told    bool         // why was told with the answer to a request
+	running bool         // a request was inside
+	request string       // its id, as the client knows it
+	late    bool         // it was over its limit, and could not be interrupted
+	stack   []stackFrame // where it stood then
 }
 
 // load is the meta of a LOAD frame.
@@ -80,8 +88,10 @@ func (p *Pool) runWorker(ctx context.Context) ending {
 	_ = w.process.stderr.SetReadDeadline(time.Now().Add(abortGrace))
 	pumps.Wait()
 
+	last := w.faults.text(faultsSize)
+	p.logCrash(w.pid, last)
 	end := p.bury(w, signal)
-	end.code, end.signal, end.tail, end.err = code, signal, tail.lines(), err
+	end.code, end.signal, end.tail, end.faults, end.err = code, signal, tail.lines(), last, err
 	if signal != 0 {
 		end.memory = readMemory(p.settings.MemoryGroup)
 		end.memory.kills -= before
@@ -98,12 +108,19 @@ func (p *Pool) startWorker() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := startProcess(p.spawn, p.settings.Python, program, p.settings.Environ, page.memory)
+	said, err := newFaults()
 	if err != nil {
 		page.close()
 		return nil, err
 	}
-	w := &worker{pool: p, pid: process.cmd.Process.Pid, process: process, conn: process.conn, page: page, phase: PhaseStarting}
+	process, err := startProcess(p.spawn, p.settings.Python, program, p.settings.Environ, page.memory, said.memory)
+	if err != nil {
+		page.close()
+		said.close()
+		return nil, err
+	}
+	w := &worker{pool: p, pid: process.cmd.Process.Pid, process: process, conn: process.conn, page: page, faults: said,
+		phase: PhaseStarting}
 	p.mu.Lock()
 	p.workers = append(p.workers, w)
 	p.judgePhase()
@@ -152,7 +169,8 @@ func (w *worker) advance(f frame.Frame) error {
 		if err := json.Unmarshal(f.Meta, &said); err != nil || said.Phase != PhaseImport && said.Phase != PhaseInit {
 			return fmt.Errorf("worker is in unknown phase %q", said.Phase)
 		}
-		w.phase = said.Phase
+		w.phase, w.since, w.stack = said.Phase, time.Now(), nil
+		w.askLater()
 	case frame.Ready:
 		var ready struct {
 			Headers bool `json:"headers"`
@@ -161,7 +179,8 @@ func (w *worker) advance(f frame.Frame) error {
 			return fmt.Errorf("reading that worker is ready: %w", err)
 		}
 		p.headersUnwanted.Store(!ready.Headers)
-		w.phase = PhaseReady
+		w.phase, w.since, w.stack = PhaseReady, time.Now(), nil
+		w.askLater()
 		p.refusing = false
 	case frame.Failed:
 		cause := &sluice.Cause{}
@@ -198,7 +217,7 @@ func (w *worker) lingering() {
 // not begun go back to the queue.
 func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 	p.mu.Lock()
-	end := ending{pid: w.pid, phase: w.phase, ready: w.phase == PhaseReady, failed: w.failed}
+	end := ending{pid: w.pid, phase: w.phase, ready: w.phase == PhaseReady, failed: w.failed, told: w.exited}
 	for _, f := range w.page.answers() {
 		w.respond(f, nil)
 	}
@@ -208,6 +227,9 @@ func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 		switch {
 		case c == nil:
 		case c.id == ran || c.replays == maxReplays:
+			if c.id == ran {
+				end.running, end.request, end.late, end.stack = true, c.request, c.id == w.stopped, w.stack
+			}
 			w.free(slot, false).answer(result{err: errCrashed, pid: w.pid})
 		case c.answered || c.abandoned:
 			w.free(slot, false)
@@ -218,8 +240,10 @@ func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 	}
 	slices.SortFunc(unstarted, func(a, b *call) int { return int(int64(a.id - b.id)) })
 	w.phase = phaseEnded
-	if w.watch != nil {
-		w.watch.Stop()
+	for _, timer := range []*time.Timer{w.watch, w.asks} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	p.workers = slices.DeleteFunc(p.workers, func(o *worker) bool { return o == w })
 	p.judgePhase()
@@ -227,6 +251,7 @@ func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 	others := slices.Clone(p.workers)
 	_ = w.conn.Close()
 	w.page.close()
+	w.faults.close()
 	p.mu.Unlock()
 	for _, other := range others {
 		other.flush()
@@ -247,6 +272,22 @@ func (p *Pool) passOn(w *worker, stderr bool, tail *lastLines) {
 	// Its errors are those of a pipe whose writer is gone.
 	_ = p.log.pump(file, w.pid, name, keep)
 	_ = file.Close()
+}
+
+// crashLines bounds what of a crash is copied into the log.
+const crashLines = 200
+
+// logCrash copies what the fault handler wrote of a crash into the log, where
+// people look for it.
+func (p *Pool) logCrash(pid int, said string) {
+	crash, ok := after(said, headCrash)
+	if !ok {
+		return
+	}
+	lines := strings.SplitN(crash, "\n", crashLines+1)
+	for _, line := range lines[:min(len(lines), crashLines)] {
+		p.log.Record('E', pid, "azmlinfsrv.stderr", line[:min(len(line), 500)])
+	}
 }
 
 // lastLines keeps the last lines of what a worker wrote to standard error.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-ml/sluice"
 )
 
 // Phase is how far a worker, or a pool of them, has come.
@@ -49,7 +51,11 @@ type Pool struct {
 	closed    bool
 	since     time.Time // of the present phase
 	phase     Phase
-	moved     chan struct{} // closed when the phase changes, and another made
+	news      uint64        // counts what was told
+	moved     chan struct{} // closed when there is news, and another made
+	troubles  troubles
+	// troubleTimer runs lookAtTrouble.
+	troubleTimer *time.Timer
 }
 
 // NewPool makes a pool; it does nothing until Run.
@@ -84,6 +90,9 @@ func (p *Pool) keep(ctx context.Context) error {
 		}
 		alone, started := p.alone()
 		cause := end.cause(p.settings)
+		if end.ready && !end.told {
+			p.lost(end, cause)
+		}
 		if !end.ready && (alone || !started) {
 			return cause
 		}
@@ -100,6 +109,13 @@ func (p *Pool) keep(ctx context.Context) error {
 		case <-time.After(backOff(lost)):
 		}
 	}
+}
+
+// lost tells of a worker that ended while it served.
+func (p *Pool) lost(end ending, cause *sluice.Cause) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.troubled(failure{why: func() *sluice.Cause { return cause }, request: end.request, counts: end.running})
 }
 
 const (
@@ -232,6 +248,9 @@ func (p *Pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
+	if p.troubleTimer != nil {
+		p.troubleTimer.Stop()
+	}
 	p.refuseWaiting()
 }
 
@@ -305,19 +324,18 @@ func (p *Pool) judgePhase() {
 	}
 	if now != p.phase {
 		p.phase, p.since = now, time.Now()
-		close(p.moved)
-		p.moved = make(chan struct{})
+		p.tell()
 	}
 }
 
-// Await returns once the pool is not, or no longer, in the phase, or when ctx
-// is done.
-func (p *Pool) Await(ctx context.Context, not Phase) {
+// Await returns once there is news for who knows of a phase or of a version
+// (see [Live]), or when ctx is done.
+func (p *Pool) Await(ctx context.Context, known string) {
 	for {
 		p.mu.Lock()
-		phase, moved := p.phase, p.moved
+		same, moved := p.isKnown(known), p.moved
 		p.mu.Unlock()
-		if phase != not {
+		if !same {
 			return
 		}
 		select {

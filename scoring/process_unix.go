@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a started interpreter with its three connections: the socket
-// (descriptor 3), the shared page (descriptor 4) and its output.
+// process is a started interpreter with its connections: the socket (descriptor
+// 3), the shared page (descriptor 4), what it says of its faults (descriptor 5)
+// and its output.
 type process struct {
 	cmd            *exec.Cmd
 	conn           *net.UnixConn
@@ -23,7 +24,7 @@ type process struct {
 
 // startProcess starts an interpreter in a process group of its own. It does not
 // outlive us: its socket ends, and where the system knows how, it is killed.
-func startProcess(spawn *spawner, python, program string, env []string, memory *segment) (*process, error) {
+func startProcess(spawn *spawner, python, program string, env []string, memory, faults *segment) (*process, error) {
 	// No other worker may be started between the two, or it inherits them.
 	syscall.ForkLock.RLock()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -43,7 +44,7 @@ func startProcess(spawn *spawner, python, program string, env []string, memory *
 	p := &process{conn: conn.(*net.UnixConn)}
 	p.cmd = exec.Command(python, "-c", program)
 	p.cmd.Env = env
-	p.cmd.ExtraFiles = []*os.File{theirs, memory.file}
+	p.cmd.ExtraFiles = []*os.File{theirs, memory.file, faults.file}
 	p.cmd.SysProcAttr = workerAttributes()
 	err = p.start(spawn)
 	if err := errors.Join(err, theirs.Close()); err != nil {
@@ -89,6 +90,11 @@ func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may be gone already
 
 // interrupt makes the script's run() raise TimeoutError.
 func (p *process) interrupt() { _ = p.cmd.Process.Signal(unix.SIGUSR1) } // likewise
+
+// askStack makes the interpreter write its main thread's stack where its faults
+// go. The signal is the one that a process without a handler for it ignores: a
+// script may have taken the handler away, or have become another program.
+func (p *process) askStack() { _ = p.cmd.Process.Signal(unix.SIGURG) } // likewise
 
 func monotonicNS() int64 {
 	var now unix.Timespec

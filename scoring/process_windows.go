@@ -29,13 +29,14 @@ type process struct {
 	stdout, stderr *os.File
 }
 
-func startProcess(*spawner, string, string, []string, *segment) (*process, error) {
+func startProcess(*spawner, string, string, []string, *segment, *segment) (*process, error) {
 	return nil, errNoWorkers
 }
 
 func (p *process) wait() (int, syscall.Signal) { return 1, 0 }
 func (p *process) kill()                       {}
 func (p *process) interrupt()                  {}
+func (p *process) askStack()                   {}
 
 func monotonicNS() int64 { return 0 }
 

@@ -58,7 +58,7 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	case h.Method == "HEAD":
 		r = message(405, textHead)
 	default:
-		r, pid = s.score(ctx, h, in)
+		r, pid = s.score(ctx, h, in, id.request)
 	}
 	s.sign(&r, h, id)
 	if (kind == routeScore || kind == routeSwagger) && !r.Silent {
@@ -108,7 +108,8 @@ const longestHold = 10 * time.Second
 
 // hold waits with an answer about health for as long as it would be the one the
 // client has: "Prefer: wait=1" and "If-None-Match: "import"" are answered when the
-// import is over, or after a second. Nobody then has to ask again and again.
+// import is over, or after a second; with the version of an earlier answer, when
+// anything that is told has changed. Nobody then has to ask again and again.
 func (s *Server) hold(ctx context.Context, h Head) {
 	prefer, _ := h.Get("Prefer")
 	text, asks := strings.CutPrefix(prefer, "wait=")
@@ -126,23 +127,32 @@ func (s *Server) hold(ctx context.Context, h Head) {
 		case <-ctx.Done():
 		}
 	}()
-	s.pool.Await(ctx, Phase(strings.Trim(known, `"`)))
+	s.pool.Await(ctx, strings.Trim(known, `"`))
 }
 
 // health answers the two questions that need no worker.
 func (s *Server) health(kind routeKind) Reply {
+	if kind == routeLive {
+		return s.live()
+	}
 	phase, since := s.pool.Phase()
 	seconds := int(time.Since(since).Seconds())
-	if kind == routeLive {
-		return Reply{Status: 200, Type: typeJSON,
-			Body: fmt.Appendf(nil, `{"live":true,"phase":%q,"seconds":%d}`, phase, seconds)}
-	}
 	r := Reply{Status: 200, Type: typeJSON, Body: fmt.Appendf(nil, `{"live":true,"ready":%t,"phase":%q,"seconds":%d}`,
 		phase == PhaseReady, phase, seconds)}
 	if phase != PhaseReady {
 		r.Status = 503
 	}
 	return r
+}
+
+// live tells all that is known, without a worker.
+func (s *Server) live() Reply {
+	known := s.pool.Live()
+	text, err := plainJSON(known)
+	if err != nil {
+		return message(500, textInternal) // nothing in it cannot be encoded
+	}
+	return Reply{Status: 200, Type: typeJSON, Body: text, Fields: []Field{{"ETag", `"` + known.Version + `"`}}}
 }
 
 // sign adds the headers that every answer of a route has.
@@ -162,11 +172,11 @@ func (s *Server) sign(r *Reply, h Head, id ids) {
 }
 
 // score has run() called and says which process did it.
-func (s *Server) score(ctx context.Context, h Head, in io.Reader) (Reply, int) {
+func (s *Server) score(ctx context.Context, h Head, in io.Reader, id string) (Reply, int) {
 	if s.inFlight.Load() > int64(s.settings.Queue+slots*s.settings.Workers) {
 		return notStarted("The server has too many requests."), s.pid
 	}
-	c := &call{get: h.Method == "GET", done: make(chan result, 1)}
+	c := &call{get: h.Method == "GET", request: id, done: make(chan result, 1)}
 	if c.get {
 		c.query = h.Query
 	} else {

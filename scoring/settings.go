@@ -22,6 +22,7 @@ const (
 	DefaultTimeout    = time.Hour
 	DefaultGrace      = 30 * time.Second
 	DefaultQueue      = 1024
+	DefaultAskAfter   = 5 * time.Second
 	DefaultMaxBody    = 1 << 30 // bytes
 	defaultAppRoot    = "/var/azureml-app"
 )
@@ -39,6 +40,7 @@ type Settings struct {
 	Workers     int
 	Timeout     time.Duration // of one run(); 0 for none
 	Grace       time.Duration // after the first polite signal
+	AskAfter    time.Duration // of a slow start, until the worker is asked where it stands
 	Queue       int           // requests that may wait
 	MaxBody     int64         // bytes of one request
 	Version     string        // value of the version header; "" for no header
@@ -255,6 +257,10 @@ func (s *Settings) resolveNumbers(f Flags, env, both *environment) error {
 	if err != nil {
 		return err
 	}
+	ask, err := number("SLUICE_ASK_AFTER_MS", DefaultAskAfter.Milliseconds(), 1, longest)
+	if err != nil {
+		return err
+	}
 	queue, err := number("SLUICE_QUEUE", DefaultQueue, 1, 1<<20)
 	if err != nil {
 		return err
@@ -265,6 +271,7 @@ func (s *Settings) resolveNumbers(f Flags, env, both *environment) error {
 	}
 	s.Workers, s.Queue, s.MaxBody = int(workers), int(queue), body
 	s.Timeout, s.Grace = time.Duration(timeout)*time.Millisecond, time.Duration(grace)*time.Millisecond
+	s.AskAfter = time.Duration(ask) * time.Millisecond
 	return nil
 }
 

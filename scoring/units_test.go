@@ -64,7 +64,7 @@ func TestResolve(t *testing.T) {
 	dir := t.TempDir()
 	with := func(change func(*Settings)) Settings {
 		s := Settings{EntryScript: filepath.Join(dir, "score.py"), AppRoot: dir, Python: "python3", Port: 5001, Workers: 1,
-			Timeout: time.Hour, Grace: 30 * time.Second, Queue: DefaultQueue, MaxBody: DefaultMaxBody, Version: "azmlinfsrv/" + ContractVersion}
+			Timeout: time.Hour, Grace: 30 * time.Second, AskAfter: 5 * time.Second, Queue: DefaultQueue, MaxBody: DefaultMaxBody, Version: "azmlinfsrv/" + ContractVersion}
 		change(&s)
 		return s
 	}
@@ -392,7 +392,7 @@ func FuzzPageAnswers(f *testing.F) {
 
 func TestCrashCause(t *testing.T) {
 	s := Settings{AppRoot: "/app", EntryScript: "/app/score.py"}
-	tail := []string{
+	said := strings.Join([]string{
 		"Fatal Python error: Segmentation fault", "",
 		"Thread 0x00007f (most recent call first):",
 		`  File "/app/other.py", line 3 in wait`,
@@ -402,8 +402,9 @@ func TestCrashCause(t *testing.T) {
 		`  File "/app/sub/model.py", line 7 in predict`,
 		`  File "/app/score.py", line 12 in run`,
 		`  File "<sluice>/sluice_worker.py", line 74 in serve`,
-	}
-	got := ending{phase: PhaseInit, signal: syscall.SIGSEGV, tail: tail}.cause(s)
+		"",
+	}, "\n")
+	got := ending{phase: PhaseInit, signal: syscall.SIGSEGV, faults: said}.cause(s)
 	if got.Code != sluice.CauseCrashed || got.Where() != "sub/model.py:7" || !strings.Contains(got.Message, "SIGSEGV while init() ran") {
 		t.Errorf("got %s at %s: %s", got.Code, got.Where(), got.Message)
 	}

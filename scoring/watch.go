@@ -114,6 +114,9 @@ func (w *worker) interrupt(slot int, limit time.Duration) {
 	w.stopped = c.id
 	w.pool.log.Record('E', w.pid, "azmlinfsrv", fmt.Sprintf(
 		"Encountered Exception: run() did not finish within SCORING_TIMEOUT_MS, %d ms", limit.Milliseconds()))
+	// Native code that cannot be interrupted still says where it stands.
+	w.stack = nil
+	go w.askLate(c.id)
 	w.page.interrupt(c.id)
 	w.process.interrupt()
 	time.AfterFunc(abortGrace, func() {

@@ -21,13 +21,18 @@ type worker struct {
 	process *process
 	conn    *net.UnixConn
 	page    *page
+	faults  *faults
 
 	phase   Phase
+	since   time.Time    // of the phase
+	stack   []stackFrame // where its start, or a run() over its limit, stood last
+	asks    *time.Timer  // for the next question where it stands
 	pending [slots]*call
 	count   int           // of pending
 	bytes   int           // of their frames
 	large   bool          // one with a descriptor is pending
 	leaving bool          // gets nothing more
+	exited  bool          // run() has ended the interpreter, and said so
 	stopped uint64        // id of the request that is being interrupted; 0 for none
 	failed  *sluice.Cause // what the worker said of its failed start
 	pace    pace
@@ -195,12 +200,37 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 	if f.Outcome != frame.Canceled {
 		w.pace.observe(r.ran)
 	}
-	w.free(slot, false).answer(r)
+	if file != nil && f.Outcome != frame.OK && f.Outcome != frame.BadInput {
+		_ = file.Close() // such answers have no body that anybody reads
+		r.file = nil
+	}
+	c := w.free(slot, false)
+	w.judge(c, f.Outcome, r.body)
+	c.answer(r)
 	if f.ID == w.stopped {
 		w.stopped = 0
 	}
 	if f.Outcome == frame.Exited {
+		w.exited = true
 		w.leave()
+	}
+}
+
+// judge notes what became of a request. Callers hold the mutex.
+func (w *worker) judge(c *call, outcome frame.Outcome, said []byte) {
+	p := w.pool
+	switch {
+	case c.id == w.stopped:
+		stack := w.stack
+		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return late(said, stack, p.settings) }})
+	case outcome == frame.OK:
+		p.troubles.succeed()
+		if p.troubles.told != nil {
+			p.lookAtTrouble()
+		}
+	case outcome == frame.Canceled || outcome == frame.BadInput: // the client's doing
+	default:
+		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return raised(said, p.settings) }})
 	}
 }
 

@@ -89,15 +89,18 @@ class VersionWarnings:
 def cause_of(
     error: BaseException, stage: str, settings: Settings, versions: Optional[VersionWarnings] = None
 ) -> Dict[str, Any]:
-    """The cause for what was raised while a script was imported ("import") or
-    while its init() ran ("init")."""
+    """The cause for what was raised while a script was imported ("import"),
+    while its init() ran ("init"), or by run() ("run")."""
     place = user_place(error.__traceback__, settings)
-    cause = _specific(error, stage, settings, place, versions) or _general(error, stage, place)
+    cause: Optional[Dict[str, Any]] = None
+    if stage != "run" and isinstance(error, Exception) and not isinstance(error, MemoryError):
+        cause = _specific(error, stage, settings, place, versions)
+    cause = cause or _general(error, stage)
     cause.setdefault("file", _shown(place.file, settings) if place else "")
     cause.setdefault("line", place.line if place else 0)
     if not isinstance(error, (ScriptError, NotBuiltError)):
         lines = [line for line in user_traceback(error).splitlines() if line.strip()]
-        cause.setdefault("evidence", lines[-_EVIDENCE_LINES:])
+        cause.setdefault("evidence", [line[:500] for line in lines[-_EVIDENCE_LINES:]])
     return {key: value for key, value in cause.items() if value}
 
 
@@ -118,14 +121,6 @@ def _specific(
         }
     if isinstance(error, NotBuiltError):
         return {"code": "NotBuilt", "message": str(error)}
-    if isinstance(error, SystemExit):
-        when = "init() ran" if stage == "init" else "the script was imported"
-        return {
-            "code": "ScriptExited",
-            "message": "the script ended the interpreter with exit code "
-            f"{exit_code(error)} while {when}",
-            "hint": "raise an exception instead of calling exit",
-        }
     if isinstance(error, SyntaxError) and _own(error.filename or "", settings):
         return {
             "code": "ScriptSyntaxError",
@@ -146,11 +141,45 @@ def _specific(
     return _version_clash(error, stage, versions) or _broken_package(error, stage, place)
 
 
-def _general(error: BaseException, stage: str, place: Optional[Place]) -> Dict[str, Any]:
+_WHILE = {
+    "import": "while the script was imported",
+    "init": "while init() ran",
+    "run": "while run() ran",
+}
+
+
+def _general(error: BaseException, stage: str) -> Dict[str, Any]:
+    if isinstance(error, SystemExit):
+        return {
+            "code": "ScriptExited",
+            "message": "the script ended the interpreter with exit code "
+            f"{exit_code(error)} {_WHILE[stage]}",
+            "hint": "raise an exception instead of calling exit",
+        }
     what = _brief(error)
+    if isinstance(error, MemoryError):
+        return {
+            "code": "OutOfMemory",
+            "message": f"memory ran out {_WHILE[stage]}: {what}",
+            "hint": "choose an instance_type with more memory, or load less of it at once",
+        }
+    if stage == "run":
+        return {"code": "RunRaises", "message": f"run() raised {what}"}
     if stage == "init":
         return {"code": "InitRaised", "message": f"init() raised {what}"}
     return {"code": "ImportFailed", "message": f"importing the script raised {what}"}
+
+
+def unsendable(error: Exception, run: Any, settings: Settings) -> Dict[str, Any]:
+    """The cause for an output of run() that no client can be sent."""
+    code = getattr(run, "__code__", None)
+    return {
+        "code": "RunRaises",
+        "message": f"run() returned what cannot be sent as JSON: {_brief(error)}",
+        "hint": "return lists, dictionaries, text and numbers: array.tolist(), frame.to_dict()",
+        "file": _shown(getattr(code, "co_filename", settings.script_path()), settings),
+        "line": getattr(code, "co_firstlineno", 0),
+    }
 
 
 def _brief(error: BaseException) -> str:

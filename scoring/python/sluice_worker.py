@@ -8,7 +8,6 @@ and because only it can be interrupted.
 
 from __future__ import annotations
 
-import faulthandler
 import itertools
 import json
 import logging
@@ -21,13 +20,14 @@ from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import Any, Dict, Iterator, NoReturn, Optional, Tuple
 
 import sluice_failures as failures
+import sluice_faults as faults
 import sluice_frames as frames
 import sluice_inputs as inputs
 import sluice_logs as logs
 import sluice_script as scripts
 from sluice_frames import Channel, Frame
 
-SOCKET, SHARED = 3, 4  # the descriptors a worker is born with
+SOCKET, SHARED, FAULTS = 3, 4, 5  # the descriptors a worker is born with
 LOAD_FAILED = 3  # the exit code that the original server has for it
 TREE_LINES = 200
 
@@ -35,7 +35,7 @@ TREE_LINES = 200
 def main() -> None:
     os.set_inheritable(SOCKET, False)
     os.set_inheritable(SHARED, False)
-    faulthandler.enable()
+    faults.install(FAULTS)
     logger = logs.configure()
     shared = mmap.mmap(SHARED, frames.OUTBOX + frames.OUTBOX_SIZE)
     channel = Channel(socket.socket(fileno=SOCKET), shared)
@@ -53,7 +53,7 @@ def main() -> None:
     )
     script = start(channel, settings, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
-    serve(channel, incoming, script, logger)
+    serve(channel, incoming, script, settings, logger)
 
 
 def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) -> scripts.Script:
@@ -86,7 +86,7 @@ def give_up(channel: Channel, cause: Dict[str, Any]) -> NoReturn:
     channel.tell(frames.FAILED, _json(cause))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(LOAD_FAILED)
+    faults.end(LOAD_FAILED)
 
 
 def log_model_dir(path: str, logger: logging.Logger) -> None:
@@ -101,7 +101,11 @@ def log_model_dir(path: str, logger: logging.Logger) -> None:
 
 
 def serve(
-    channel: Channel, incoming: Iterator[Frame], script: scripts.Script, logger: logging.Logger
+    channel: Channel,
+    incoming: Iterator[Frame],
+    script: scripts.Script,
+    settings: scripts.Settings,
+    logger: logging.Logger,
 ) -> None:
     """Answer every request. What the server reads in shared memory: the start
     is written before the id, so that a new id never has an old start."""
@@ -139,7 +143,8 @@ def serve(
             running = False
         except BaseException as error:
             inside, running = running, False
-            channel.answer(frame, judge(error, inside, logger), ran, b"")
+            why = _json(failures.cause_of(error, "run", settings)) if inside else b""
+            channel.answer(frame, judge(error, inside, logger), ran, why)
             if not isinstance(error, Exception):
                 channel.flush()
                 raise
@@ -148,7 +153,8 @@ def serve(
             channel.answer(frame, frames.OK, ran, scripts.output_json(output))
         except Exception as error:
             log_exception(error, logger)
-            channel.answer(frame, frames.INTERNAL, ran, b"")
+            why = _json(failures.unsendable(error, run, settings))
+            channel.answer(frame, frames.INTERNAL, ran, why)
 
 
 def prepare(

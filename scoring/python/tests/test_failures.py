@@ -193,3 +193,29 @@ def run(data): return "outer"
         sys.meta_path[:] = meta
     assert loaded.run(**loaded.arguments("x", None)) == "inner"
     assert loaded.parameter == "raw"
+
+
+def test_what_run_raises(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, "def init(): pass\ndef run(data):\n    return data['data']\n")
+    script = scripts.load(settings)
+    sys.meta_path.pop(0)
+    for given, code, message in (
+        ({}, "RunRaises", "run() raised KeyError: 'data'"),
+        (Raises(MemoryError("8 GiB")), "OutOfMemory", "memory ran out while run() ran: "),
+        (Raises(SystemExit(3)), "ScriptExited", "with exit code 3 while run() ran"),
+    ):
+        with pytest.raises(BaseException) as raised:
+            script.run(given)
+        cause = failures.cause_of(raised.value, "run", settings)
+        assert (cause["code"], cause["file"], cause["line"]) == (code, "score.py", 3)
+        assert message in cause["message"]
+    cause = failures.unsendable(TypeError("no JSON"), script.run, settings)
+    assert (cause["code"], cause["file"], cause["line"]) == ("RunRaises", "score.py", 2)
+
+
+class Raises:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __getitem__(self, key: str) -> None:
+        raise self.error
