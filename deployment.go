@@ -24,6 +24,9 @@ type Deployment struct {
 
 	State State  `json:"state"`
 	Cause *Cause `json:"cause,omitempty"` // why State is Failed
+	// Trouble is why requests to it fail although an instance serves; nil while
+	// they do not. State says nothing of it. Observed.
+	Trouble *Cause `json:"trouble,omitempty"`
 	// Operation is the name of the operation that runs on it, "" when none
 	// does. Whoever starts one sets it in the same change; whoever ends it
 	// clears it.

@@ -48,6 +48,7 @@ type DeploymentProperties struct {
 
 	ProvisioningState string       `json:"provisioningState,omitempty"`
 	ProvisioningError *ErrorDetail `json:"provisioningError,omitempty"` // ours: why the state is Failed
+	Trouble           *ErrorDetail `json:"trouble,omitempty"`           // ours: why requests to it fail
 }
 
 // CodeConfiguration is the code folder and the script in it.
@@ -144,7 +145,7 @@ func DeploymentFrom(s Scope, d *sluice.Deployment, count int) OnlineDeployment {
 			LivenessProbe: probeFrom(spec.Liveness), ReadinessProbe: probeFrom(spec.Readiness),
 			ScaleSettings:     &ScaleSettings{ScaleType: "Default"},
 			DataCollector:     collectorFrom(s, spec.DataCollector),
-			ProvisioningState: string(d.State), ProvisioningError: causeDetail(d.Cause),
+			ProvisioningState: string(d.State), ProvisioningError: causeDetail(d.Cause), Trouble: causeDetail(d.Trouble),
 		},
 	}
 	if spec.Code != nil {
@@ -188,7 +189,7 @@ func (w OnlineDeployment) Domain() (d *sluice.Deployment, count int, err error) 
 	d = &sluice.Deployment{
 		Meta: sluice.Meta{Name: w.Name, Description: p.Description, Tags: w.Tags,
 			Properties: domainProperties(p.Properties)},
-		State: sluice.State(p.ProvisioningState), Cause: p.ProvisioningError.cause(),
+		State: sluice.State(p.ProvisioningState), Cause: p.ProvisioningError.cause(), Trouble: p.Trouble.cause(),
 	}
 	w.SystemData.domain(&d.Meta)
 	d.Spec, err = p.spec()

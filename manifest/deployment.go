@@ -59,7 +59,7 @@ func (d *decoder) deployment(out *Deployment) {
 	known["egress_public_network_access"] = choice(d, &s.EgressAccess, "egress_public_network_access", "enabled", "disabled")
 	known["private_network_connection"] = d.truth(&off, "private_network_connection")
 	known["resources"] = skip
-	readOnly(known, "location", "revision", "serving")
+	readOnly(known, "location", "revision", "serving", "trouble")
 	d.object(d.root, "", known)
 	d.deploymentRules(out)
 }

@@ -64,7 +64,7 @@ func EndpointDoc(e *sluice.Endpoint, out Output) Doc {
 	b.any("mirror_traffic", splitDoc(e.MirrorTraffic, nil))
 	b.text("public_network_access", e.PublicNetworkAccess)
 	b.text("provisioning_state", string(e.State))
-	b.cause(e.Cause)
+	b.cause("cause", e.Cause)
 	b.text("scoring_uri", out.ScoringURI)
 	b.text("openapi_uri", out.OpenAPIURI)
 	return b.doc
@@ -102,8 +102,8 @@ func splitDoc(split map[string]int, deployments []string) Doc {
 	return doc
 }
 
-// cause shows why the object is in the state it is in.
-func (b *docBuilder) cause(c *sluice.Cause) {
+// cause shows why the object is in the state it is in, or what troubles it.
+func (b *docBuilder) cause(name string, c *sluice.Cause) {
 	if c == nil {
 		return
 	}
@@ -117,7 +117,10 @@ func (b *docBuilder) cause(c *sluice.Cause) {
 	if len(c.Evidence) > 0 {
 		doc = append(doc, Field{"evidence", c.Evidence})
 	}
-	b.any("cause", doc)
+	if c.Request != "" {
+		doc = append(doc, Field{"request", c.Request})
+	}
+	b.any(name, doc)
 }
 
 // DeploymentDoc gives a deployment with count instances as `show` prints it.
@@ -155,7 +158,8 @@ func DeploymentDoc(d *sluice.Deployment, count int, out Output) Doc {
 	b.any("scale_settings", Doc{{"type", "default"}})
 	b.collector(s.DataCollector)
 	b.text("provisioning_state", string(d.State))
-	b.cause(d.Cause)
+	b.cause("cause", d.Cause)
+	b.cause("trouble", d.Trouble)
 	b.notBuilt(s)
 	return b.doc
 }

@@ -21,6 +21,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -32,7 +33,7 @@ import (
 	"time"
 )
 
-// MaxBody bounds Answer.Body, in bytes.
+// MaxBody bounds Answer.Body, in bytes, where the question does not.
 const MaxBody = 1024
 
 // DefaultTimeout bounds a question that names no bound of its own.
@@ -48,14 +49,18 @@ type Question struct {
 	Path    string        // "/" when empty
 	Timeout time.Duration // from dialling to the end of the body; DefaultTimeout when 0
 	// Known, when not empty, is what was answered before. What is asked may wait
-	// up to a second until it would answer otherwise; most answer at once.
+	// until it would answer otherwise, for whole seconds up to Wait, a second when
+	// 0; most answer at once. Timeout must be longer.
 	Known string
+	Wait  time.Duration
+	// MaxBody bounds the answer's body; MaxBody when 0.
+	MaxBody int64
 }
 
 // Answer is what came back.
 type Answer struct {
 	Status int           // of the HTTP answer, 0 where none came
-	Body   []byte        // its first MaxBody bytes
+	Body   []byte        // its first bytes, up to the bound
 	Err    error         // why no answer came
 	Took   time.Duration // from asking to knowing
 }
@@ -126,8 +131,8 @@ func (p *Prober) ask(ctx context.Context, address string, q Question) (int, []by
 		return 0, nil, fmt.Errorf("asking %s: %w", address, err)
 	}
 	req.Header.Set("User-Agent", p.userAgent)
-	if q.Known != "" && q.Timeout > time.Second { // by RFC 7240 and RFC 9110
-		req.Header.Set("Prefer", "wait=1")
+	if wait := cmp.Or(q.Wait, time.Second); q.Known != "" && q.Timeout > wait { // by RFC 7240 and RFC 9110
+		req.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(wait.Seconds())))
 		req.Header.Set("If-None-Match", `"`+q.Known+`"`)
 	}
 	if strings.HasSuffix(target.Host, unixSuffix) {
@@ -138,7 +143,7 @@ func (p *Prober) ask(ctx context.Context, address string, q Question) (int, []by
 		return 0, nil, fmt.Errorf("asking %s: %w", address, plain(err))
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, cmp.Or(q.MaxBody, MaxBody)))
 	if err != nil {
 		return 0, nil, fmt.Errorf("reading the answer of %s: %w", address, err)
 	}

@@ -34,6 +34,7 @@ type seen struct {
 	phase     string // what the scoring server says it is doing: import, init, ready
 	// cause is why it ended, when it did.
 	cause *sluice.Cause
+	told  told
 }
 
 func (s seen) live() bool { return !s.Phase.Ended() }
@@ -252,13 +253,18 @@ func lateCause(i seen, took, bound time.Duration) *sluice.Cause {
 	if phase == "" {
 		phase = "starting"
 	}
-	return &sluice.Cause{
+	c := &sluice.Cause{
 		Code:     sluice.CauseInitHangs,
 		Instance: i.ID,
 		Message:  fmt.Sprintf("the instance was not ready after %.0f s: it is still in %s", took.Seconds(), phase),
 		Hint: fmt.Sprintf("readiness_probe bounds this at initial_delay + failure_threshold × period = %.0f s; "+
 			"see what the script does with `sluice online-deployment get-logs`", bound.Seconds()),
 	}
+	if at := i.told.at; at != nil && i.told.phase == i.phase {
+		c.File, c.Line, c.Evidence = at.file, at.line, at.evidence()
+		c.Message += ", " + at.sentence()
+	}
+	return c
 }
 
 // converge moves replicas to the workload, a fifth at a time and at least one,

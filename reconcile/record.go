@@ -34,6 +34,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 			change.Put = append(change.Put, &next)
 		}
 	}
+	d.Trouble = troubleOf(v, l.Now())
 	if !reflect.DeepEqual(d, *v.deployment) {
 		change.Put = append(change.Put, &d)
 	}

@@ -128,7 +128,7 @@ func (s *stages) instances(v view) {
 		if i.Labels[LabelRevision] != v.deployment.Revision || i.Created.Before(v.operation.Started) {
 			continue
 		}
-		s.enter(v.operation.Name, sluice.Stage{Name: sluice.StageInstance, Step: stepOf(i), Instance: i.ID})
+		s.enter(v.operation.Name, sluice.Stage{Name: sluice.StageInstance, Step: stepOf(i), Detail: detailOf(i), Instance: i.ID})
 	}
 }
 
@@ -146,4 +146,12 @@ func stepOf(i seen) string {
 		return sluice.StepInit
 	}
 	return sluice.StepStarting
+}
+
+// detailOf says where an instance stands that is slow to start.
+func detailOf(i seen) string {
+	if i.ready || !i.live() || i.told.at == nil || i.told.phase != i.phase {
+		return ""
+	}
+	return i.told.at.sentence()
 }

@@ -33,6 +33,7 @@ type watch struct {
 	everReady bool
 	phase     string
 	cause     *sluice.Cause // once ended
+	said      told          // of a scoring server
 }
 
 func newWatches(l *Loop) *watches {
@@ -78,7 +79,7 @@ func (w *watches) follow(ctx context.Context, instances []engine.Instance, probe
 func (w *watches) see(ctx context.Context, i engine.Instance) seen {
 	w.mu.Lock()
 	one := w.byID[i.ID]
-	s := seen{Instance: i, asked: one.asked, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause}
+	s := seen{Instance: i, asked: one.asked, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause, told: one.said}
 	w.mu.Unlock()
 	if i.Phase.Ended() && s.cause == nil {
 		s.cause = w.causeOfEnd(ctx, s)
@@ -117,6 +118,8 @@ func (w *watches) stop() {
 func (w *watches) watch(ctx context.Context, i engine.Instance, one *watch, set probe.Settings) {
 	state := probe.Begin(i.Created)
 	known := "" // the phase it said it was in
+	since := w.loop.Now()
+	listening := false
 	for {
 		answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/", Timeout: set.Timeout, Known: known})
 		if ctx.Err() != nil {
@@ -133,6 +136,13 @@ func (w *watches) watch(ctx context.Context, i engine.Instance, one *watch, set 
 		}
 		w.note(one, state.Verdict == probe.Passing, phase)
 		moved := said != "" && said != known
+		if moved {
+			since = w.loop.Now()
+		}
+		if !listening && (phase == "ready" || w.loop.Now().Sub(since) >= listenAfter) {
+			listening = true
+			w.group.Go(func() { w.listen(ctx, i, one) })
+		}
 		if known = said; moved {
 			continue // it answers the next time when there is news
 		}
@@ -180,14 +190,7 @@ func (w *watches) note(one *watch, ready bool, phase string) {
 
 // phase asks a scoring server what it is doing. "" when it does not say.
 func (w *watches) phase(ctx context.Context, i engine.Instance) string {
-	answer := w.prober.Check(ctx, i.Address, probe.Question{Path: "/v2/health/live", Timeout: time.Second})
-	var says struct {
-		Phase string `json:"phase"`
-	}
-	if !answer.OK() || json.Unmarshal(answer.Body, &says) != nil {
-		return ""
-	}
-	return knownPhase(says.Phase)
+	return hear(w.prober.Check(ctx, i.Address, probe.Question{Path: livePath, Timeout: time.Second, MaxBody: maxTold})).phase
 }
 
 // evidenceLines is how many of its last lines show why an instance ended.

@@ -54,6 +54,7 @@ type Pool struct {
 	news      uint64        // counts what was told
 	moved     chan struct{} // closed when there is news, and another made
 	troubles  troubles
+	served    bool // a request was answered by run()
 	// troubleTimer runs lookAtTrouble.
 	troubleTimer *time.Timer
 }

@@ -16,6 +16,8 @@ type Live struct {
 	// Version changes whenever something below or the phase does. Whoever names
 	// the one he knows of may have the next answer held until it is another.
 	Version string `json:"version"`
+	// Served says that run() has answered a request.
+	Served bool `json:"served"`
 	// At is where a slow start stands; nil while it is not slow.
 	At *Standing `json:"at,omitempty"`
 	// Trouble is why requests fail; nil while they do not.
@@ -47,7 +49,8 @@ func standingOf(stack []stackFrame, s Settings) *Standing {
 func (p *Pool) Live() Live {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := Live{Live: true, Phase: p.phase, Seconds: int(time.Since(p.since).Seconds()), Version: p.version(), Trouble: p.troubles.told}
+	l := Live{Live: true, Phase: p.phase, Seconds: int(time.Since(p.since).Seconds()), Version: p.version(),
+		Served: p.served, Trouble: p.troubles.told}
 	for _, w := range p.workers {
 		if w.phase == p.phase && l.At == nil {
 			l.At = standingOf(w.stack, p.settings)

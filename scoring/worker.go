@@ -225,6 +225,10 @@ func (w *worker) judge(c *call, outcome frame.Outcome, said []byte) {
 		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return late(said, stack, p.settings) }})
 	case outcome == frame.OK:
 		p.troubles.succeed()
+		if !p.served {
+			p.served = true
+			p.tell()
+		}
 		if p.troubles.told != nil {
 			p.lookAtTrouble()
 		}
