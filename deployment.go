@@ -228,6 +228,12 @@ func (r RequestSettings) check() error {
 	return nil
 }
 
+// Beyond these no probe makes sense; their product is still a time.
+const (
+	maxProbeTime  = 24 * time.Hour
+	maxProbeCount = 10_000
+)
+
 func (p Probe) check(name string) error {
 	bad := func(field, want string) error {
 		return &Error{Code: CodeInvalid, Target: name + "." + field, Message: name + "." + field + " must be " + want}
@@ -243,6 +249,10 @@ func (p Probe) check(name string) error {
 		return bad("success_threshold", "at least 1")
 	case p.FailureThreshold < 1:
 		return bad("failure_threshold", "at least 1")
+	case max(p.InitialDelay, p.Period, p.Timeout) > maxProbeTime:
+		return bad("initial_delay, period or timeout", "at most a day")
+	case max(p.SuccessThreshold, p.FailureThreshold) > maxProbeCount:
+		return bad("success_threshold or failure_threshold", "at most 10000")
 	}
 	return nil
 }

@@ -215,7 +215,7 @@ func TestDeploymentRefusals(t *testing.T) {
 		{"count 0", body(deployment(0)), "UserError: instance_count is 0"},
 		{"count 51", body(deployment(51)), "UserError: instance_count is 51"},
 		{"liveness", change(func(p *arm.DeploymentProperties) { p.LivenessProbe = &arm.Probe{Period: &second} }), "NotBuilt: liveness_probe"},
-		{"readiness", change(func(p *arm.DeploymentProperties) { p.ReadinessProbe = &arm.Probe{Timeout: &tenth} }), "NotBuilt: readiness_probe"},
+		{"readiness", change(func(p *arm.DeploymentProperties) { p.ReadinessProbe = &arm.Probe{Timeout: &tenth} }), "UserError: readiness_probe.timeout must be at least 1 second"},
 		{"mount path", change(func(p *arm.DeploymentProperties) { p.ModelMountPath = "/m" }), "NotBuilt: model_mount_path"},
 		{"egress", change(func(p *arm.DeploymentProperties) { p.EgressPublicNetworkAccess = "disabled" }), "NotBuilt: egress_public_network_access"},
 		{"no code", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration = nil }), "NotBuilt: without code_configuration"},

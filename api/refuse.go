@@ -35,8 +35,6 @@ func refuseDeployment(spec *sluice.Spec) error {
 	switch {
 	case spec.Liveness != sluice.DefaultProbe():
 		return notBuilt("liveness_probe", "liveness_probe with other than the default values")
-	case spec.Readiness != sluice.DefaultProbe():
-		return notBuilt("readiness_probe", "readiness_probe with other than the default values")
 	case spec.ModelMountPath != "" && spec.ModelMountPath != defaultMountPath:
 		return notBuilt("model_mount_path", "model_mount_path")
 	case spec.EgressAccess == "disabled":

@@ -273,7 +273,7 @@ func TestRefusalsHoldTheDefaults(t *testing.T) {
 	if _, _, err := ReadDeployment(Input{Base: DeploymentDoc(d, 1, Output{})}); err != nil {
 		t.Error(err)
 	}
-	d.Spec.Readiness.FailureThreshold++
+	d.Spec.Liveness.FailureThreshold++
 	_, _, err := ReadDeployment(Input{Base: DeploymentDoc(d, 1, Output{})})
 	if sluice.ErrorCode(err) != sluice.CodeNotBuilt {
 		t.Errorf("got %v, want not built", err)

@@ -41,7 +41,7 @@ var (
 		{property: "private_network_connection", serves: []string{"false"}},
 		{property: "resources"}, // of Kubernetes deployments
 		{property: "model.type", serves: []string{"custom_model"}, unless: "code_configuration"},
-	}, probeRefusals("liveness_probe"), probeRefusals("readiness_probe"),
+	}, probeRefusals("liveness_probe"),
 		under("model", modelRefusals), under("environment", environmentRefusals))
 	modelRefusals = []refusal{
 		{property: "properties.azureml.unpack", serves: []string{"false"}},

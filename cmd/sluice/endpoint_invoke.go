@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,7 +79,7 @@ func (o *invokeOptions) run(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return o.refused(resp)
+		return o.refused(ctx, c, resp)
 	}
 	return o.answer(resp.Body)
 }
@@ -223,8 +225,9 @@ func (o *invokeOptions) raw(body io.Reader) error {
 var explaining = []string{"ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode", "azureml-model-deployment",
 	"x-sluice-hint", "retry-after", "x-ms-request-id"}
 
-// refused shows an answer that is not a success.
-func (o *invokeOptions) refused(resp *http.Response) error {
+// refused shows an answer that is not a success, and last of all why the model
+// did not answer, where that is known.
+func (o *invokeOptions) refused(ctx context.Context, c *arm.Client, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
 	if err != nil {
 		body = append(body, "…"...) // what there is explains more than nothing
@@ -239,5 +242,51 @@ func (o *invokeOptions) refused(resp *http.Response) error {
 		}
 	}
 	f.write(o.stderr)
+	if resp.StatusCode != http.StatusFailedDependency {
+		return silent(exitFailed)
+	}
+	if trouble := o.trouble(ctx, c, resp.Header); trouble != nil {
+		faultOf(trouble).write(o.stderr)
+	}
 	return silent(exitFailed)
+}
+
+// What the answer itself does not say is known a moment later: so long it is
+// waited for, in such steps.
+const (
+	troubleWithin = 2 * time.Second
+	troubleStep   = 100 * time.Millisecond
+)
+
+// trouble gives why the deployment that answered failed this request, else why
+// others to it fail; nil when that is not known.
+func (o *invokeOptions) trouble(ctx context.Context, c *arm.Client, answered http.Header) *sluice.Cause {
+	name := cmp.Or(answered.Get("azureml-model-deployment"), o.deployment)
+	request := answered.Get("x-ms-request-id")
+	if name == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, troubleWithin)
+	defer cancel()
+	step := time.NewTicker(troubleStep)
+	defer step.Stop()
+	var other *sluice.Cause
+	for {
+		w, err := c.Deployment(ctx, o.endpoint, name)
+		if err != nil {
+			return other
+		}
+		d, _, err := w.Domain()
+		if err != nil {
+			return other
+		}
+		if other = d.Trouble; other != nil && other.Request == request {
+			return other
+		}
+		select {
+		case <-ctx.Done():
+			return other
+		case <-step.C:
+		}
+	}
 }

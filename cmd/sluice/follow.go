@@ -51,7 +51,8 @@ func (p *program) follow(ctx context.Context, shown *progress.Progress, poller *
 // stepOf gives a stage as a step on the screen. How long it took is the
 // server's to say: its clock and ours may differ.
 func stepOf(s sluice.Stage) progress.Step {
-	step := progress.Step{Name: s.Name, Step: s.Step, Detail: s.Detail, Instance: s.Instance}
+	step := progress.Step{Name: s.Name, Step: s.Step, Detail: s.Detail, Instance: s.Instance,
+		Telling: s.Name == sluice.StageInstance}
 	if !s.Ended.IsZero() {
 		step.Done, step.Took = true, s.Ended.Sub(s.Started)
 	}

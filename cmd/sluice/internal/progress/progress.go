@@ -3,9 +3,10 @@
 // A [Progress] is told what goes on ([Progress.Update] with each new state of
 // the steps, [Progress.Note] for a sentence) and shows it on standard error:
 // at a terminal as lines that are redrawn in place with the time each step has
-// taken, else as plain lines that are written once. [Progress.Close] leaves
+// taken, else as plain lines: one when a step begins and one when it ends, and
+// while it runs one every ten seconds with the time it has taken. [Progress.Close] leaves
 // the last state standing. All methods may be called from any number of
-// goroutines; at a terminal one goroutine redraws until Close.
+// goroutines; one of its own redraws, or looks for the time, until Close.
 package progress
 
 import (
@@ -21,6 +22,7 @@ type Step struct {
 	Name     string // "uploading", "environment", "instance"
 	Step     string // "resolving", "importing"; may be empty
 	Detail   string // free text
+	Telling  bool   // each new detail is worth a line of its own
 	Instance string // which instance, where there are several
 	Done     bool
 	Took     time.Duration // once done, when the doer knows better than we; else 0
@@ -38,6 +40,14 @@ type Options struct {
 // interval is how often the lines are redrawn.
 const interval = 100 * time.Millisecond
 
+// Where lines are not redrawn, a step that runs is told of again after remind,
+// and a new detail not before tell has passed since its last line: what
+// changes faster is not read anyway.
+const (
+	remind = 10 * time.Second
+	tell   = 2 * time.Second
+)
+
 // Progress shows steps. Make one with [New], end it with [Progress.Close].
 type Progress struct {
 	opts Options
@@ -54,6 +64,8 @@ type row struct {
 	Step
 	since time.Time
 	took  time.Duration // once done
+	wrote time.Time     // its last plain line
+	shown string        // the detail in it
 }
 
 // New starts showing.
@@ -62,17 +74,21 @@ func New(opts Options) *Progress {
 		opts.Width = func() int { return 80 }
 	}
 	p := &Progress{opts: opts, stop: make(chan struct{}), done: make(chan struct{})}
-	if !opts.Live || opts.Quiet {
+	switch {
+	case opts.Quiet:
 		close(p.done)
-		return p
+	case opts.Live:
+		go p.every(interval, p.draw)
+	default:
+		go p.every(time.Second, p.remind)
 	}
-	go p.redraw()
 	return p
 }
 
-func (p *Progress) redraw() {
+// every calls f, with mu held, until Close.
+func (p *Progress) every(d time.Duration, f func()) {
 	defer close(p.done)
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
@@ -80,10 +96,41 @@ func (p *Progress) redraw() {
 			return
 		case <-tick.C:
 			p.mu.Lock()
-			p.draw()
+			f()
 			p.mu.Unlock()
 		}
 	}
+}
+
+// remind writes how long the steps have taken that run: those whose detail is
+// news, and those that nothing was said of for long.
+func (p *Progress) remind() {
+	for i := range p.rows {
+		r := &p.rows[i]
+		quiet := time.Since(r.wrote)
+		if r.Done || quiet < remind && (!r.Telling || r.Detail == r.shown || quiet < tell) {
+			continue
+		}
+		line := r.label() + ", " + whole(time.Since(r.since))
+		if r.Detail != "" {
+			line += ", " + r.Detail
+		}
+		p.write(r, line)
+	}
+}
+
+// write writes a plain line for a step.
+func (p *Progress) write(r *row, line string) {
+	r.wrote, r.shown = time.Now(), r.Detail
+	fmt.Fprintln(p.opts.Out, clean(line))
+}
+
+// whole gives a length of time in whole seconds: 7 s, 3m07s.
+func whole(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	}
+	return Elapsed(d)
 }
 
 // Update takes the state of a step. A step is known by its name, its step and
@@ -99,7 +146,7 @@ func (p *Progress) Update(s Step) {
 		p.rows = append(p.rows, row{Step: s, since: time.Now()})
 		i = len(p.rows) - 1
 		p.settle(i, s)
-		p.plain(p.rows[i], true)
+		p.plain(&p.rows[i], true)
 		return
 	}
 	r := &p.rows[i]
@@ -107,11 +154,14 @@ func (p *Progress) Update(s Step) {
 		return
 	}
 	if s.Detail != "" || !s.Done {
-		r.Detail = s.Detail
+		r.Detail, r.Telling = s.Detail, s.Telling
 	}
 	if s.Done {
+		if r.Telling {
+			r.Detail = "" // it told of what is over
+		}
 		p.settle(i, s)
-		p.plain(*r, false)
+		p.plain(r, false)
 	}
 }
 
@@ -135,7 +185,7 @@ func (p *Progress) settle(i int, s Step) {
 }
 
 // plain writes a line for a pipe: one when a step begins, one when it ends.
-func (p *Progress) plain(r row, first bool) {
+func (p *Progress) plain(r *row, first bool) {
 	if p.opts.Live {
 		return
 	}
@@ -147,7 +197,7 @@ func (p *Progress) plain(r row, first bool) {
 		line += ", done in " + Elapsed(r.took)
 	}
 	if first || r.Done {
-		fmt.Fprintln(p.opts.Out, line)
+		p.write(r, line)
 	}
 }
 

@@ -36,6 +36,40 @@ func TestPlainLines(t *testing.T) {
 	})
 }
 
+// A step that runs long is told of again, and where it stands as that changes.
+func TestPlainLinesOfALongStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		p := New(Options{Out: &b})
+		init := func(detail string) {
+			p.Update(Step{Name: "instance", Step: "init", Instance: "i", Detail: detail, Telling: true})
+		}
+		p.Update(Step{Name: "environment", Step: "downloading", Detail: "1 MB"})
+		time.Sleep(500 * time.Millisecond) // between the looks
+		init("")
+		time.Sleep(5 * time.Second)
+		init("at score.py:12 in load")
+		p.Update(Step{Name: "environment", Step: "downloading", Detail: "2 MB"})
+		time.Sleep(time.Second)
+		init("at score.py:13 in load\x1b")
+		time.Sleep(9 * time.Second)
+		p.Update(Step{Name: "environment", Step: "downloading", Detail: "3 MB", Done: true})
+		p.Update(Step{Name: "instance", Step: "init", Instance: "i", Detail: "at score.py:13 in load", Telling: true, Done: true})
+		time.Sleep(time.Minute)
+		p.Close()
+		want := "environment: downloading (1 MB)\n" +
+			"instance i: init\n" +
+			"instance i: init, 5 s, at score.py:12 in load\n" +
+			"instance i: init, 7 s, at score.py:13 in load \n" +
+			"environment: downloading, 10 s, 2 MB\n" +
+			"environment: downloading (3 MB), done in 15.5s\n" +
+			"instance i: init, done in 15.0s\n"
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestQuiet(t *testing.T) {
 	var b bytes.Buffer
 	p := New(Options{Out: &b, Quiet: true, Live: true})
