@@ -40,11 +40,13 @@ type Options struct {
 // interval is how often the lines are redrawn.
 const interval = 100 * time.Millisecond
 
-// Where lines are not redrawn, a step that runs is told of again after remind,
-// and a new detail not before tell has passed since its last line: what
-// changes faster is not read anyway.
+// Where lines are not redrawn, a step that runs is told of again after remind.
+// One whose details tell something is after its first second too, and with each
+// new detail, but not before tell has passed since its last line: what changes
+// faster is not read anyway.
 const (
 	remind = 10 * time.Second
+	first  = time.Second
 	tell   = 2 * time.Second
 )
 
@@ -107,8 +109,7 @@ func (p *Progress) every(d time.Duration, f func()) {
 func (p *Progress) remind() {
 	for i := range p.rows {
 		r := &p.rows[i]
-		quiet := time.Since(r.wrote)
-		if r.Done || quiet < remind && (!r.Telling || r.Detail == r.shown || quiet < tell) {
+		if r.Done || !r.due(time.Now()) {
 			continue
 		}
 		line := r.label() + ", " + whole(time.Since(r.since))
@@ -119,9 +120,27 @@ func (p *Progress) remind() {
 	}
 }
 
+// due reports whether a step that runs is to be told of again.
+func (r *row) due(now time.Time) bool {
+	quiet := now.Sub(r.wrote)
+	switch {
+	case quiet >= remind:
+		return true
+	case !r.Telling:
+		return false
+	case r.wrote.Equal(r.since):
+		return quiet >= first
+	}
+	return r.Detail != r.shown && quiet >= tell
+}
+
 // write writes a plain line for a step.
 func (p *Progress) write(r *row, line string) {
-	r.wrote, r.shown = time.Now(), r.Detail
+	if r.shown = r.Detail; r.wrote.IsZero() {
+		r.wrote = r.since
+	} else {
+		r.wrote = time.Now()
+	}
 	fmt.Fprintln(p.opts.Out, clean(line))
 }
 

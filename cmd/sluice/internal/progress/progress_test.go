@@ -59,6 +59,7 @@ func TestPlainLinesOfALongStep(t *testing.T) {
 		p.Close()
 		want := "environment: downloading (1 MB)\n" +
 			"instance i: init\n" +
+			"instance i: init, 1 s\n" +
 			"instance i: init, 5 s, at score.py:12 in load\n" +
 			"instance i: init, 7 s, at score.py:13 in load \n" +
 			"environment: downloading, 10 s, 2 MB\n" +
