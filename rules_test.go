@@ -35,10 +35,11 @@ var mayImport = map[string][]string{
 	"engine/process/shim":          {"engine", "engine/process/cgroup", "engine/process/confine"}, // goes into the runner: stays tiny
 	"probe":                        {},                                                            // the same for every engine
 	"reconcile":                    {".", "disk", "engine", "probe"},
-	"gateway":                      {".", "disk", "identity/verify"}, // never asks anybody: no store, no api
-	"feed":                         {"."},                            // both ends of the routes stream
-	"scoring":                      {".", "scoring/frame"},           // goes into the runner
+	"gateway":                      {".", "disk", "identity/verify"},         // never asks anybody: no store, no api
+	"feed":                         {"."},                                    // both ends of the routes stream
+	"scoring":                      {".", "scoring/frame", "scoring/script"}, // goes into the runner
 	"scoring/frame":                {},
+	"scoring/script":               {"."}, // goes into both programs: stays tiny
 	"identity":                     {".", "disk", "identity/verify"},
 	"identity/verify":              {}, // pure checking, for the hot path
 	"arm":                          {"."},

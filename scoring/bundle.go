@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"github.com/sluice-ml/sluice/scoring/script"
 )
 
 //go:embed python/sluice_*.py
 var pythonFiles embed.FS
 
-// modules are what a worker is given, in the order of their imports.
+// modules are what a worker is given after the check of the script, in the order
+// of their imports.
 var modules = [...]string{
 	"sluice_frames", "sluice_inputs", "sluice_logs", "sluice_script", "sluice_failures", "sluice_faults", "sluice_worker",
 }
@@ -27,7 +30,7 @@ func bootProgram() (string, error) {
 // bundle is what a worker reads first: four bytes of length, then the modules
 // as JSON.
 func bundle() ([]byte, error) {
-	var sources [][2]string
+	sources := [][2]string{{"sluice_check", script.Source}}
 	for _, name := range modules {
 		source, err := pythonFiles.ReadFile("python/" + name + ".py")
 		if err != nil {

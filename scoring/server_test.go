@@ -104,6 +104,7 @@ func TestStartFailures(t *testing.T) {
 		message string
 		hint    string
 	}
+	const both = "def init(): pass\ndef run(data): pass\n"
 	for _, c := range []struct {
 		name, script string
 		want         want
@@ -111,18 +112,28 @@ func TestStartFailures(t *testing.T) {
 		{"syntax error", "def init():\n    return (\n",
 			want{sluice.CauseScriptSyntax, 2, "SyntaxError: ", ""}},
 		{"no init", "def innit(): pass\ndef run(data): pass\n",
-			want{sluice.CauseScriptFunctions, 0, "score.py has no init() function; it has innit(), run()", "define init()"}},
+			want{sluice.CauseScriptFunctions, 1, "score.py has no init() function; it has innit(), run()", "line 1 defines innit(): did you mean init?"}},
+		{"init made while running", "globals()['run'] = lambda data: data\n",
+			want{sluice.CauseScriptFunctions, 0, "score.py has no init() function; it has run()", "define init()"}},
+		{"run in a class", "def init(): pass\nclass Model:\n    def run(self, data): pass\n",
+			want{sluice.CauseScriptFunctions, 3, "score.py has no run() function; it has init()", "line 3 defines run() inside class Model"}},
+		{"asynchronous run", "def init(): pass\nasync def run(data): pass\n",
+			want{sluice.CauseScriptFunctions, 2, "run() is an async function", "def run(data)"}},
+		{"asynchronous run, made while running", "def init(): pass\nasync def answer(data): pass\nrun = answer\n",
+			want{sluice.CauseScriptFunctions, 2, "run() is an async function", "def run(data)"}},
+		{"not UTF-8", "def init(): pass\n\ndef run(data): return 'caf\xe9'\n",
+			want{sluice.CauseScriptSyntax, 3, "SyntaxError: ", "save the file as UTF-8"}},
 		{"no run", "def init(): pass\n",
 			want{sluice.CauseScriptFunctions, 0, "score.py has no run() function; it has init()", "run(data)"}},
 		{"variadic run", "def init(): pass\ndef run(*data): pass\n",
 			want{sluice.CauseScriptFunctions, 2, "run() cannot accept positional-only arguments, *args, or **kwargs", "def run(data)"}},
 		{"run without input", "def init(): pass\ndef run(request_headers): pass\n",
 			want{sluice.CauseScriptFunctions, 2, `run() needs to accept an argument other than "request_headers"`, ""}},
-		{"module missing", "import os\nimport cv2_not_there.core\n",
+		{"module missing", "import os\nimport cv2_not_there.core\n" + both,
 			want{sluice.CauseImportMissing, 2, "module cv2_not_there is not installed", "add cv2-not-there to"}},
 		{"module missing in init", "def init():\n    import sklearn_not_there\ndef run(data): pass\n",
 			want{sluice.CauseImportMissing, 2, "module sklearn_not_there is not installed", "conda file"}},
-		{"package of the platform", "import os\nfrom azureml.core.model import Model\n",
+		{"package of the platform", "import os\nfrom azureml.core.model import Model\n" + both,
 			want{sluice.CauseImportMissing, 2, "module azureml.core.model of azureml-core is not installed", "tags: {sluice.platform_packages: install}"}},
 		{"import raises", "def init(): pass\ndef run(data): pass\nundefined\n",
 			want{sluice.CauseImportFailed, 3, "NameError: name 'undefined' is not defined", ""}},
@@ -132,7 +143,7 @@ func TestStartFailures(t *testing.T) {
 			want{sluice.CauseModelFile, 3, model + "/clf.pkl, which does not exist; AZUREML_MODEL_DIR (" + model + ") holds model/clf.pkl", "AZUREML_MODEL_DIR"}},
 		{"other file missing", "def init():\n    open('/no/such/file')\ndef run(data): pass\n",
 			want{sluice.CauseInitRaised, 2, "FileNotFoundError", ""}},
-		{"exit while importing", "import sys\n\nsys.exit(9)\n",
+		{"exit while importing", "import sys\n\nsys.exit(9)\n" + both,
 			want{sluice.CauseScriptExited, 3, "exit code 9 while the script was imported", "raise an exception"}},
 		{"exit past Python", "import os\ndef init():\n    os._exit(9)\ndef run(data): pass\n",
 			want{sluice.CauseScriptExited, 3, "exit code 9 while init() ran", "raise an exception"}},
@@ -154,9 +165,9 @@ func TestStartFailures(t *testing.T) {
 			want{sluice.CauseCrashed, 3, "SIGSEGV while init() ran", "native code"}},
 		{"killed", "import os\ndef init():\n    os.kill(os.getpid(), 9)\ndef run(data): pass\n",
 			want{sluice.CauseCrashed, 0, "SIGKILL while init() ran", "memory"}},
-		{"rawhttp", "from azureml.contrib.services.aml_request import rawhttp\n",
+		{"rawhttp", "from azureml.contrib.services.aml_request import rawhttp\n" + both,
 			want{sluice.CauseNotBuilt, 1, "@rawhttp", ""}},
-		{"rawhttp by its package", "from azureml_inference_server_http.api.aml_response import AMLResponse\n",
+		{"rawhttp by its package", "from azureml_inference_server_http.api.aml_response import AMLResponse\n" + both,
 			want{sluice.CauseNotBuilt, 1, "AMLResponse", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

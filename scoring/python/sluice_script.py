@@ -12,6 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
+import sluice_check as check
+
 logger = logging.getLogger("azmlinfsrv.user_script")
 
 
@@ -127,19 +129,15 @@ def _import(settings: Settings) -> ModuleType:
 
 
 def _require(module: ModuleType, path: str) -> None:
-    functions = sorted(
-        name
+    functions = {
+        name: value.__code__.co_firstlineno
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__
-    )
+    }
     for name in ("init", "run"):
         if not hasattr(module, name):
-            has = ", ".join(f"{f}()" for f in functions[:20]) or "no functions"
-            raise ScriptError(
-                "ScriptFunctionMissing",
-                f"{os.path.basename(path)} has no {name}() function; it has {has}",
-                "define init(), which is called once, and run(data), which answers a request",
-            )
+            cause = check.missing(name, functions, path)
+            raise ScriptError(cause["code"], cause["message"], cause["hint"], cause.get("line", 0))
 
 
 def _refuse_schema(run: Callable[..., Any]) -> None:
@@ -153,18 +151,16 @@ def _judge(init: Callable[[], Any], run: Callable[..., Any]) -> Script:
     line = getattr(getattr(run, "__code__", None), "co_firstlineno", 0)
     plain = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
-    def fault(message: str) -> ScriptError:
-        return ScriptError("ScriptFunctionMissing", message, "write it as def run(data):", line)
-
-    if any(parameter.kind not in plain for parameter in parameters):
-        raise fault("run() cannot accept positional-only arguments, *args, or **kwargs")
+    odd = any(parameter.kind not in plain for parameter in parameters)
     names = [parameter.name for parameter in parameters]
+    fault = check.parameter_fault(names, odd)
+    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
+        fault = check.ASYNC
+    if fault:
+        cause = check.unfit(fault, "", line)
+        raise ScriptError(cause["code"], cause["message"], cause["hint"], line)
     wants_headers = "request_headers" in names
     inputs = [name for name in names if name != "request_headers"]
-    if not inputs and wants_headers:
-        raise fault('run() needs to accept an argument other than "request_headers"')
-    if not inputs:
-        raise fault("run() needs to accept an argument for input data")
     logger.info("run() is not decorated. Server will invoke it with the input in JSON string.")
     return Script(init, run, inputs[0], wants_headers)
 

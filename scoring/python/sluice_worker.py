@@ -19,6 +19,7 @@ import sys
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import Any, Dict, Iterator, NoReturn, Optional, Tuple
 
+import sluice_check as check
 import sluice_failures as failures
 import sluice_faults as faults
 import sluice_frames as frames
@@ -64,6 +65,7 @@ def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) 
     stage = "import"
     try:
         channel.tell(frames.PHASE, _json({"phase": stage}))
+        refuse(channel, settings, logger)
         script = scripts.load(settings)
         stage = "init"
         channel.tell(frames.PHASE, _json({"phase": stage}))
@@ -79,6 +81,16 @@ def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) 
         if stage == "init":
             log_model_dir(settings.model_dir, logger)
         give_up(channel, failures.cause_of(error, stage, settings, versions))
+
+
+def refuse(channel: Channel, settings: scripts.Settings, logger: logging.Logger) -> None:
+    """Say what is wrong with the script before the import of large packages
+    begins, in the words of the command line. Does not return when something is."""
+    cause = check.before_import(settings.app_root, settings.source_dir, settings.entry_script)
+    if cause is not None:
+        said = cause.get("evidence") or [cause["message"]]
+        logger.error("The script cannot be served: %s", "\n".join(said))
+        give_up(channel, cause)
 
 
 def give_up(channel: Channel, cause: Dict[str, Any]) -> NoReturn:
