@@ -57,6 +57,7 @@ type Artifacts interface {
 	PutBlob(ctx context.Context, digest string, size int64, r io.Reader) error
 	PutTree(ctx context.Context, tree sluice.Tree) (digest string, err error)
 	HasTree(ctx context.Context, digest string) (bool, error)
+	GetTree(ctx context.Context, digest string) (sluice.Tree, error)
 
 	// Large files may come in parts, numbered from 0, each with its CRC-32C.
 	PartSize() int64

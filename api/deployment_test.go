@@ -233,6 +233,8 @@ func TestDeploymentRefusals(t *testing.T) {
 			p.RequestSettings = &arm.RequestSettings{RequestTimeout: &long}
 		}), "UserError: request_timeout_ms"},
 		{"script path", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration.ScoringScript = "../score.py" }), "UserError: must not leave the code folder"},
+		{"no such script", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration.ScoringScript = "scroe.py" }), "UserError: scoring_script scroe.py is not a file in the code folder src: it does not exist|did you mean score.py?"},
+		{"script elsewhere", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration.ScoringScript = "src/score.py" }), "UserError: scoring_script src/score.py is not a file in the code folder src|did you mean score.py?"},
 		{"no such model", change(func(p *arm.DeploymentProperties) { p.Model = "azureml:zebra:1" }), "UserError: model azureml:zebra:1 does not exist|sluice model create"},
 		{"misspelt model", change(func(p *arm.DeploymentProperties) { p.Model = "azureml:n:1" }), "UserError: model azureml:n:1 does not exist|did you mean m?"},
 		{"no such version", change(func(p *arm.DeploymentProperties) { p.Model = "azureml:m:7" }), "UserError: model azureml:m:7 does not exist|there is version 1"},

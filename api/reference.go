@@ -20,6 +20,9 @@ func (s *server) resolveReferences(r *request, spec *sluice.Spec) error {
 	if spec.Code.Code, err = s.resolve(r, sluice.KindCode, "code_configuration.code", spec.Code.Code); err != nil {
 		return err
 	}
+	if err := s.checkScript(r, spec.Code); err != nil {
+		return err
+	}
 	if spec.Environment == "" {
 		return s.modelBringsEnvironment(r, spec.Model)
 	}
