@@ -10,6 +10,10 @@ import (
 
 var pythonName = regexp.MustCompile(`^python(3(\.\d+)?)?(\.exe)?$`)
 
+// Pythons gives the programs on this machine that may be Pythons, those on PATH
+// first. None of them was run.
+func Pythons(env func(string) string) []string { return findPythons(env)() }
+
 // findPythons gives the programs that may be Pythons: those on PATH, and those
 // that pyenv, uv, conda and the system keep.
 func findPythons(env func(string) string) func() []string {

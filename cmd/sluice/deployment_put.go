@@ -28,7 +28,7 @@ func (o *deploymentOptions) registerPut(cmd *cobra.Command) {
 	o.register(o.program, cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "YAML file of the deployment, - for standard input")
-	f.BoolVar(&o.skipScript, "skip-script-validation", false, "do not look at the scoring script before uploading")
+	f.BoolVar(&o.skipScript, "skip-script-validation", false, "leave it to the server to check the scoring script: that it is there, parses and defines init() and run()")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait until it is done")
 	f.BoolVar(&o.web, "web", false, "not built yet: accepted with a warning")
 }
@@ -37,7 +37,8 @@ func (p *program) deploymentCreate() *cobra.Command {
 	o := &deploymentOptions{program: p}
 	cmd := &cobra.Command{
 		Use: "create", Short: "Create a deployment", Args: noArgs,
-		Long: "Uploads code and model, prepares the environment, starts the instances and waits until they answer.",
+		Long: "Checks the scoring script, uploads code and model, prepares the environment, starts the instances and waits\n" +
+			"until they answer.",
 		Example: "  sluice online-deployment create -f blue-deployment.yml --all-traffic\n" +
 			"  sluice online-deployment create -f deployment.yml -n green -e iris --set instance_count=2",
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.create(cmd.Context()) },
@@ -59,6 +60,9 @@ func (o *deploymentOptions) create(ctx context.Context) error {
 	}
 	d, err := o.readManifest(nil)
 	if err != nil {
+		return err
+	}
+	if err := o.checkScript(ctx, d); err != nil {
 		return err
 	}
 	c, err := o.connect()
@@ -225,6 +229,9 @@ func (o *deploymentOptions) update(ctx context.Context) error {
 	o.served = fmt.Sprint(base.Get("provisioning_state")) == string(sluice.StateSucceeded)
 	d, err := o.readManifest(base)
 	if err != nil {
+		return err
+	}
+	if err := o.checkScript(ctx, d); err != nil {
 		return err
 	}
 	c, err := o.connect()
