@@ -87,14 +87,19 @@ func environmentKind() assetKind {
 
 // pathsCannotChange is in the words that official clients compare.
 func pathsCannotChange() error {
-	return &sluice.Error{Code: sluice.CodeImmutable, Message: "Asset paths cannot be updated.",
-		Hint: "a version never changes: register the new content as another version"}
+	return immutable("Asset paths cannot be updated.", "a version never changes: register the new content as another version")
 }
 
 func versionExists(have sluice.Resource, what string) error {
 	m := have.Header()
-	return sluice.Errorf(sluice.CodeImmutable, "%s %s version %s exists with another definition: %s of a version cannot be changed",
-		have.Key().Kind, m.Name, m.Version, what).WithHint("register it as another version")
+	return immutable(fmt.Sprintf("%s %s version %s exists with another definition: %s of a version cannot be changed",
+		have.Key().Kind, m.Name, m.Version, what), "register it as another version")
+}
+
+// immutable refuses to change what may not change.
+func immutable(message, hint string) *sluice.Error {
+	return &sluice.Error{Code: sluice.CodeImmutable, Message: message, Hint: hint,
+		Cause: &sluice.Cause{Code: sluice.CauseBusy, Message: message, Hint: hint}}
 }
 
 // assetFlags gives access to the two flags that every version has.

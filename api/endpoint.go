@@ -295,10 +295,10 @@ func sameIdentity(have, want *sluice.Identity) error {
 	if reflect.DeepEqual(have, want) {
 		return nil
 	}
-	return &sluice.Error{Code: sluice.CodeImmutable, Target: "identity",
-		Message: "the identity of an endpoint cannot be changed after it was created",
-		Hint:    "delete the endpoint and create it with the other identity, or create another endpoint",
-		Cause:   &sluice.Cause{Code: sluice.CauseBusy, Message: "the identity of an endpoint cannot be changed after it was created"}}
+	e := immutable("the identity of an endpoint cannot be changed after it was created",
+		"delete the endpoint and create it with the other identity, or create another endpoint")
+	e.Target = "identity"
+	return e
 }
 
 func (s *server) deleteEndpoint(w http.ResponseWriter, r *request) error {

@@ -110,6 +110,9 @@ func (b *docBuilder) cause(name string, c *sluice.Cause) {
 	doc := Doc{{"code", string(c.Code)}, {"message", c.Message}}
 	if c.File != "" {
 		doc = append(doc, Field{"file", c.File}, Field{"line", c.Line})
+		if c.Column > 0 {
+			doc = append(doc, Field{"column", c.Column})
+		}
 	}
 	if c.Hint != "" {
 		doc = append(doc, Field{"hint", c.Hint})
@@ -119,6 +122,9 @@ func (b *docBuilder) cause(name string, c *sluice.Cause) {
 	}
 	if c.Request != "" {
 		doc = append(doc, Field{"request", c.Request})
+	}
+	if c.Instance != "" {
+		doc = append(doc, Field{"instance", c.Instance})
 	}
 	b.any(name, doc)
 }

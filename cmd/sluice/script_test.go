@@ -15,7 +15,9 @@ import (
 )
 
 // The scripts in testdata run the real programs. Those whose name begins with
-// "server" do so against a server that runs beside them.
+// "server" do so against a server that runs beside them, and so do those of the
+// suite of causes: each reason why something fails, in two variants, and what
+// every face says of it.
 
 // programs are built once for all scripts.
 var built = sync.OnceValues(func() (string, error) {
@@ -48,7 +50,8 @@ func scripts(t *testing.T, server bool) []string {
 	}
 	var files []string
 	for _, file := range all {
-		if strings.HasPrefix(filepath.Base(file), "server") == server {
+		name := filepath.Base(file)
+		if (strings.HasPrefix(name, "server") || strings.HasPrefix(name, "causes")) == server {
 			files = append(files, file)
 		}
 	}
@@ -66,9 +69,10 @@ func params(t *testing.T, server bool) testscript.Params {
 	return testscript.Params{
 		Files: scripts(t, server),
 		Setup: func(e *testscript.Env) error { return setup(e, dir, server) },
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exit": exitWith, "eventually": eventually},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": exitWith, "eventually": eventually,
+			"cause": causeEverywhere, "index": startIndex, "wheel": makeWheel},
 
-		RequireExplicitExec: true,
+		RequireExplicitExec: true, ContinueOnError: os.Getenv("CONTINUE") != "",
 	}
 }
 
