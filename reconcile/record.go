@@ -13,10 +13,12 @@ var self = sluice.Actor{Name: "sluice"}
 
 // record writes what a pass learned about a deployment: which revision serves,
 // how far the operation is, how it ended. It writes nothing when nothing
-// changed.
+// changed. What failed, and why, belongs in the history of the deployment: the
+// next change forgets it everywhere else.
 func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	d, op := *v.deployment, v.operation
-	change := sluice.Change{Actor: self, Observed: true}
+	failed := a.done != nil && a.done.cause != nil
+	change := sluice.Change{Actor: self, Observed: !failed}
 	if a.serving != nil {
 		d.Serving = *a.serving
 	}
@@ -26,7 +28,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 		if a.done != nil {
 			l.end(&next, a.done.cause)
 			d.State, d.Cause, d.Operation = sluice.StateSucceeded, a.done.cause, ""
-			if a.done.cause != nil {
+			if failed {
 				d.State = sluice.StateFailed
 			}
 		}
@@ -44,7 +46,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	if _, err := l.Store.Commit(ctx, change); err != nil {
 		return fmt.Errorf("recording progress: %w", err)
 	}
-	if a.done != nil && a.done.cause != nil {
+	if failed {
 		l.Logger.Info("operation failed", "deployment", d.Endpoint+"/"+d.Name,
 			"operation", op.Name, "cause", a.done.cause.Code, "message", a.done.cause.Message)
 	}

@@ -15,15 +15,25 @@ const condaName = "conda_file"
 // inCondaFile puts a cause that the server found in the conda file to where the
 // user wrote it: the server has the packages in a normal form, whose lines are
 // not the file's. Where they stood in the manifest, that is the file.
+// A next step that is to be taken in that file names it as well.
 func inCondaFile(err error, d *manifest.Deployment, file string) error {
 	e, ok := errors.AsType[*sluice.Error](err)
-	if !ok || e.Cause == nil || e.Cause.File != condaName || d.Environment == nil {
+	if !ok || e.Cause == nil || d.Environment == nil {
 		return err
 	}
 	if d.Environment.CondaPath != "" {
 		file = d.Environment.CondaPath
 	}
 	with, cause := *e, *e.Cause
+	with.Cause = &cause
+	for _, said := range []string{"the environment's conda file", "the conda file"} {
+		if file != "" {
+			cause.Hint = strings.ReplaceAll(cause.Hint, said, file)
+		}
+	}
+	if cause.File != condaName {
+		return &with
+	}
 	cause.File, cause.Line, cause.Column = file, 0, 0
 	if len(cause.Evidence) > 0 {
 		what, _, _ := strings.Cut(cause.Evidence[0], ": ")
@@ -35,7 +45,6 @@ func inCondaFile(err error, d *manifest.Deployment, file string) error {
 			}
 		}
 	}
-	with.Cause = &cause
 	return &with
 }
 

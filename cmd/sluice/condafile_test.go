@@ -49,6 +49,10 @@ func TestInCondaFile(t *testing.T) {
 			t.Errorf("%s: the cause is at %s, want %s", tt.name, e.Cause.Where(), tt.want)
 		}
 	}
+	missing := &sluice.Error{Cause: &sluice.Cause{Message: "no", File: "score.py", Line: 3, Hint: "add joblib to the environment's conda file"}}
+	if e, ok := errors.AsType[*sluice.Error](inCondaFile(missing, own, "blue.yml")); !ok || e.Cause.Hint != "add joblib to "+file {
+		t.Errorf("the next step does not name the file: %+v", e.Cause)
+	}
 	other := errors.New("other")
 	if got := inCondaFile(other, own, file); !errors.Is(got, other) {
 		t.Errorf("another error became %v", got)
