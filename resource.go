@@ -24,6 +24,7 @@ const (
 	KindCode                 Kind = "code"
 	KindCodeContainer        Kind = "codeContainer"
 	KindOperation            Kind = "operation"
+	KindDeploymentEvent      Kind = "deploymentEvent"
 )
 
 // Key identifies a resource. Name and Version are compared without case, by
@@ -119,6 +120,8 @@ func New(kind Kind) Resource {
 		return &Container{Of: kind}
 	case KindOperation:
 		return &Operation{}
+	case KindDeploymentEvent:
+		return &DeploymentEvent{}
 	}
 	return nil
 }

@@ -74,6 +74,8 @@ type Loop struct {
 	refused   map[string]time.Time         // by operation, since when the engine refuses; the loop's goroutine only
 	began     time.Time
 	stages    *stages
+
+	chronicles map[string]*chronicle // by a deployment's UID; the loop's goroutine only
 }
 
 // New gives a loop that does nothing until it is run.
@@ -81,7 +83,8 @@ func New(c Config) *Loop {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &Loop{Config: c, wake: make(chan struct{}, 1), published: map[sluice.Key]sluice.Routes{}, refused: map[string]time.Time{}}
+	l := &Loop{Config: c, wake: make(chan struct{}, 1), published: map[sluice.Key]sluice.Routes{}, refused: map[string]time.Time{},
+		chronicles: map[string]*chronicle{}}
 	l.stages = newStages(c.Now, l.Poke)
 	l.prepared = newPreparations(l)
 	l.watched = newWatches(l)
@@ -186,6 +189,9 @@ func (l *Loop) pass(ctx context.Context) error {
 	l.publish(w)
 	var errs []error
 	for _, v := range w.views {
+		if err := l.notice(ctx, v); err != nil {
+			errs = append(errs, err)
+		}
 		if err := l.act(ctx, w, v, plan(v, l.Now())); err != nil {
 			errs = append(errs, fmt.Errorf("deployment %s/%s: %w", v.deployment.Endpoint, v.deployment.Name, err))
 		}
@@ -196,6 +202,9 @@ func (l *Loop) pass(ctx context.Context) error {
 		}
 	}
 	if err := l.purgeEndpoints(ctx, w); err != nil {
+		errs = append(errs, err)
+	}
+	if err := l.tell(ctx, w); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

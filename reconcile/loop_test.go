@@ -29,6 +29,7 @@ type world struct {
 	db      *store.Store
 	engine  *enginetest.Engine
 	sockets string
+	crash   chan engine.Exit // makes one instance that serves end like this
 
 	mu        sync.Mutex
 	behave    func(p *enginetest.Process) *engine.Exit // nil: serve
@@ -51,7 +52,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(sockets) })
-	w := &world{t: t, db: db, sockets: sockets, published: map[string]sluice.Routes{}}
+	w := &world{t: t, db: db, sockets: sockets, crash: make(chan engine.Exit), published: map[string]sluice.Routes{}}
 	w.engine = enginetest.New()
 	w.engine.AddressOf = func(id string) string { return "unix://" + w.socket(id) }
 	w.engine.Program = w.instance
@@ -82,6 +83,8 @@ func (w *world) instance(p *enginetest.Process) engine.Exit {
 	select {
 	case <-p.Term:
 	case <-p.Kill:
+	case exit := <-w.crash:
+		return exit
 	}
 	return engine.Exit{}
 }

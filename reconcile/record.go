@@ -27,6 +27,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 		l.stages.take(&next, a.done != nil)
 		if a.done != nil {
 			l.end(&next, a.done.cause)
+			l.opEnded(v, &next)
 			d.State, d.Cause, d.Operation = sluice.StateSucceeded, a.done.cause, ""
 			if failed {
 				d.State = sluice.StateFailed
@@ -43,7 +44,10 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	if len(change.Put) == 0 {
 		return nil
 	}
-	if _, err := l.Store.Commit(ctx, change); err != nil {
+	settled := l.told(v, &change)
+	_, err := l.Store.Commit(ctx, change)
+	settled(err)
+	if err != nil {
 		return fmt.Errorf("recording progress: %w", err)
 	}
 	if failed {
@@ -74,6 +78,11 @@ func (l *Loop) purge(ctx context.Context, w *world, v view) error {
 		return fmt.Errorf("listing revisions: %w", err)
 	}
 	change.Delete = append(change.Delete, revisions.Items...)
+	events, err := l.eventRows(ctx, d)
+	if err != nil {
+		return err
+	}
+	change.Delete = append(change.Delete, events...)
 	if v.operation != nil {
 		op := *v.operation
 		l.end(&op, nil)

@@ -63,6 +63,9 @@ func kindWords(k sluice.Kind) string {
 	if asset, ok := strings.CutSuffix(string(k), "Container"); ok {
 		return asset + " container"
 	}
+	if k == sluice.KindDeploymentEvent {
+		return "event"
+	}
 	return string(k)
 }
 

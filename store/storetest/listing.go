@@ -204,6 +204,33 @@ var listing = map[string]func(*testing.T, Opener){
 		}
 	},
 
+	"events of a deployment are in their order, many of one change too": func(t *testing.T, open Opener) {
+		s := open(t, store.Options{})
+		event := func(deployment string, seq int64) *sluice.DeploymentEvent {
+			e := &sluice.DeploymentEvent{Meta: meta(deployment), Endpoint: "iris", Seq: seq, What: sluice.EventStarted}
+			e.Version = sluice.EventVersion("u", seq)
+			return e
+		}
+		commit(t, s, put(event("blue", 10), event("blue", 9), event("green", 1)))
+		commit(t, s, put(event("blue", 100), event("blue", 11)))
+		q := sluice.Query{Workspace: "default", Kind: sluice.KindDeploymentEvent, Name: "iris/blue"}
+		var seqs []int64
+		all, err := store.ReadAll[*sluice.DeploymentEvent](t.Context(), s, q)
+		for _, e := range all {
+			seqs = append(seqs, e.Seq)
+		}
+		if diff := cmp.Diff([]int64{9, 10, 11, 100}, seqs); diff != "" || err != nil {
+			t.Errorf("events in order: %v (-want +got):\n%s", err, diff)
+		}
+		q.Newest, q.Limit = true, 1
+		page, err := s.List(t.Context(), q)
+		if err != nil || len(page.Items) != 1 || page.Items[0].(*sluice.DeploymentEvent).Seq != 100 {
+			t.Errorf("the newest is %v, %v", page.Items, err)
+		}
+		_, err = s.Commit(t.Context(), put(event("blue", 100)))
+		wantCode(t, "a number that somebody else took", err, sluice.CodeExists)
+	},
+
 	"ReadAll reads every page": func(t *testing.T, open Opener) {
 		s := open(t, store.Options{})
 		for i := range 5 {

@@ -52,6 +52,8 @@ var writing = map[string]func(*testing.T, Opener){
 			&sluice.Container{Meta: meta("e"), Of: sluice.KindEnvironmentContainer},
 			&sluice.Container{Meta: meta("c"), Of: sluice.KindCodeContainer},
 			&sluice.Operation{Meta: meta("op"), Status: sluice.OperationInProgress},
+			&sluice.DeploymentEvent{Meta: meta("blue"), Endpoint: "iris", Seq: 1, What: sluice.EventEnded,
+				Cause: &sluice.Cause{Code: sluice.CauseCrashed, Message: "it crashed"}},
 		} {
 			commit(t, s, put(r))
 			got, err := s.Get(t.Context(), r.Key())
