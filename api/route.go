@@ -66,6 +66,7 @@ func routes() []route {
 	add("POST", deployPath+"/getLogs", (*server).getLogs)
 	add("GET", deployPath+"/skus", (*server).listSKUs)
 	add("GET", deployPath+"/history", (*server).deploymentHistory)
+	add("GET", deployPath+"/events", (*server).deploymentEvents)
 
 	for _, kind := range assetKinds() {
 		of := func(f func(*server, assetKind, http.ResponseWriter, *request) error) func(*server, http.ResponseWriter, *request) error {

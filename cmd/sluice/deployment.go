@@ -21,7 +21,7 @@ func (p *program) deploymentCommands() *cobra.Command {
 		Long: "An online deployment is a model with its code, environment and settings, under an endpoint.",
 	}
 	group.AddCommand(p.deploymentCreate(), p.deploymentUpdate(), p.deploymentShow(), p.deploymentList(),
-		p.deploymentDelete(), p.deploymentLogs())
+		p.deploymentDelete(), p.deploymentLogs(), p.deploymentEvents())
 	return group
 }
 
