@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
 	"disk":                         {},           // errors and room, for everybody who writes
 	"smalldisk":                    {},           // a disk to be filled, for tests
+	"killpoint":                    {},           // any program, stopped at a chosen step, for tests
 	"home":                         {".", "disk"},
 	"handover":                     {},
 	"cmd/sluice/internal/parent":   {".", "disk", "handover", "home"},
