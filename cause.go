@@ -33,6 +33,7 @@ const (
 	CauseIndex            CauseCode = "IndexUnreachable"
 	CausePythonMissing    CauseCode = "PythonMissing"
 	CauseDiskFull         CauseCode = "DiskFull"
+	CauseDiskFailed       CauseCode = "DiskFailed"
 	CausePortTaken        CauseCode = "PortTaken"
 	CauseNeverListened    CauseCode = "NeverListened"
 	CauseProbeFailed      CauseCode = "ProbeFailed"
@@ -103,6 +104,13 @@ func DiskFullThen(sentence, next string, err error) error {
 		next = "`sluice prune` removes what nothing needs; else free space on that disk, or delete endpoints and model versions that are no longer needed"
 	}
 	return &underlain{&Cause{Code: CauseDiskFull, Message: sentence, Hint: next}, err}
+}
+
+// DiskFailed gives the cause of a write that a disk refused for another reason
+// than room: it is read-only, or broken.
+func DiskFailed(sentence string, err error) error {
+	return &underlain{&Cause{Code: CauseDiskFailed, Message: sentence,
+		Hint: "the system's log (dmesg) says why; once that disk can be written again, everything goes on by itself"}, err}
 }
 
 // underlain is a cause with the error it was made from.

@@ -73,6 +73,9 @@ func ErrorCode(err error) Code {
 	}
 	var c *Cause
 	if errors.As(err, &c) {
+		if c.Code == CauseDiskFailed {
+			return CodeUnavailable // and nothing is wrong with what was asked for
+		}
 		return CodeInvalid
 	}
 	return CodeInternal

@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"identity/verify":              {}, // pure checking, for the hot path
 	"arm":                          {"."},
 	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
-	"disk":                         {},           // errors and room, for everybody who writes
+	"disk":                         {"."},        // room, and what a disk refuses as a cause, for everybody who writes
 	"smalldisk":                    {},           // a disk to be filled, for tests
 	"killpoint":                    {},           // any program, stopped at a chosen step, for tests
 	"home":                         {".", "disk"},

@@ -74,7 +74,7 @@ func ErrorFrom(err error) (status int, detail ErrorDetail) {
 	e, ok := errors.AsType[*sluice.Error](err)
 	if !ok {
 		if cause, isCause := errors.AsType[*sluice.Cause](err); isCause {
-			e = &sluice.Error{Code: sluice.CodeInvalid, Message: cause.Error(), Hint: cause.Hint, Cause: cause}
+			e = &sluice.Error{Code: sluice.ErrorCode(cause), Message: cause.Error(), Hint: cause.Hint, Cause: cause}
 		} else {
 			e = &sluice.Error{Code: sluice.CodeInternal, Message: "internal error"}
 		}

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
 )
 
@@ -37,11 +36,8 @@ func lastUse(info fs.FileInfo) time.Time { return accessTime(info) }
 // it for longer than a few looks at the disk take.
 func lockFile(path string, alone bool) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if isDiskFull(err) {
-		return nil, sluice.DiskFull(disk.Sentence("the lock of the artifact store", filepath.Dir(path)), err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("locking the artifact store: %w", err)
+		return nil, disk.Explain("the lock of the artifact store", filepath.Dir(path), fmt.Errorf("locking the artifact store: %w", err))
 	}
 	how := unix.LOCK_SH
 	if alone {

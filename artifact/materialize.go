@@ -50,8 +50,8 @@ func (s *Store) placing(ctx context.Context, dir string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case isDiskFull(err):
-		return s.diskFull(ctx, "model and code files", dir)
+	case isDisk(err):
+		return s.explain(ctx, "model and code files", dir, err)
 	}
 	return fmt.Errorf("placing files in %s: %w", dir, err)
 }
@@ -198,14 +198,14 @@ func (p *placer) place(ctx context.Context, f sluice.TreeFile, to string) error 
 	if !p.noClone {
 		if err := p.copy(ctx, f, to, true); err == nil {
 			return nil
-		} else if isDiskFull(err) {
+		} else if isDisk(err) {
 			return err
 		}
 		p.noClone = true
 	}
 	if !p.noLink {
 		err := p.link(ctx, f, to)
-		if err == nil || isDiskFull(err) {
+		if err == nil || isDisk(err) {
 			return err
 		}
 		// Another file system, or too many links: only the former is so for

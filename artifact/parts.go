@@ -141,8 +141,8 @@ func (s *Store) PutPart(ctx context.Context, l sluice.LargeFile, n int, length i
 	defer done()
 	err = s.writePart(ctx, dir, n, start, length, sum, r)
 	switch {
-	case isDiskFull(err):
-		return s.diskFull(ctx, what, s.dir)
+	case isDisk(err):
+		return s.explain(ctx, what, s.dir, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return sluice.Errorf(sluice.CodeInvalid, "part %d broke off", n)
 	case errors.Is(err, fs.ErrNotExist):

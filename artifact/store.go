@@ -61,14 +61,12 @@ func OpenWith(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{dir: abs, options: o}
 	for _, d := range []string{"blobs", "trees", "tmp", "parts"} {
-		if err := os.MkdirAll(filepath.Join(abs, d), 0o700); isDiskFull(err) {
-			return nil, sluice.DiskFull(disk.Sentence("the artifact store", abs), err)
-		} else if err != nil {
-			return nil, fmt.Errorf("opening artifact store: %w", err)
+		if err := os.MkdirAll(filepath.Join(abs, d), 0o700); err != nil {
+			return nil, disk.Explain("the artifact store", abs, fmt.Errorf("opening artifact store: %w", err))
 		}
 	}
 	if err := s.sweep(time.Now().Add(-staleUpload)); err != nil {
-		return nil, fmt.Errorf("opening artifact store: %w", err)
+		return nil, disk.Explain("the artifact store", abs, fmt.Errorf("opening artifact store: %w", err))
 	}
 	return s, nil
 }
@@ -217,11 +215,11 @@ func copyVerified(ctx context.Context, w io.Writer, r io.Reader, digest string, 
 }
 
 // writeFile writes a file aside and renames it into place, synced. On any
-// error nothing is left. what names it to a person when the disk is full.
+// error nothing is left. what names it to a person when the disk refuses it.
 func (s *Store) writeFile(ctx context.Context, path string, mode fs.FileMode, seal time.Time, what string, write func(io.Writer) error) (err error) {
 	defer func() {
-		if isDiskFull(err) {
-			err = s.diskFull(ctx, what, s.dir)
+		if isDisk(err) {
+			err = s.explain(ctx, what, s.dir, err)
 		}
 	}()
 	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-")

@@ -1,10 +1,8 @@
-// Package disk knows a full disk when it sees one, says in one way what could
-// not be written, and where, and how much room there is; and it counts what
-// files take ([Count]).
+// Package disk knows a full or a failing disk when it sees one, says in one way
+// what could not be written, and where, and how much room there is; and it
+// counts what files take ([Count]).
 //
-//	if disk.IsFull(err) {
-//		return sluice.DiskFull(disk.Sentence("the routes", dir), err)
-//	}
+//	return disk.Explain("the routes", dir, err)
 //
 // A quota that is used up counts as a full disk.
 package disk
@@ -14,11 +12,43 @@ import (
 	"fmt"
 	"path/filepath"
 	"syscall"
+
+	"github.com/sluice-ml/sluice"
 )
 
 // IsFull reports whether err says that the disk or a quota on it is full.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// HasFailed reports whether err says that the disk is read-only or broken.
+func HasFailed(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
+}
+
+// Explain gives an error its cause when it says that the disk takes no more, or
+// nothing any more: what could not be written below dir. Any other error, and
+// one that has a cause, it gives as it is.
+func Explain(what, dir string, err error) error {
+	if _, known := errors.AsType[*sluice.Cause](err); known {
+		return err
+	}
+	switch {
+	case IsFull(err):
+		return sluice.DiskFull(Sentence(what, dir), err)
+	case HasFailed(err):
+		return sluice.DiskFailed(Refusal(what, dir, err), err)
+	}
+	return err
+}
+
+// Refusal says that the disk refuses to have what written below dir, and why.
+func Refusal(what, dir string, err error) string {
+	why := "input/output error"
+	if errors.Is(err, syscall.EROFS) {
+		why = "read-only file system"
+	}
+	return fmt.Sprintf("the disk refuses to write (%s): writing %s to %s", why, what, dir)
 }
 
 // Sentence says that what could not be written below dir for lack of room.
@@ -40,6 +70,8 @@ type Room struct {
 	Bytes int64
 	Files int64 // -1 where the file system does not count them
 	Size  int64 // of the whole file system, in bytes
+
+	ReadOnly bool // no writes at all
 }
 
 // At gives the room below dir, or below the nearest folder above it that is
@@ -51,4 +83,11 @@ func At(dir string) (Room, bool) {
 		room, ok = look(dir)
 	}
 	return room, ok
+}
+
+// ReadOnly reports whether the file system below dir takes no writes at all. It
+// is false where the system does not say.
+func ReadOnly(dir string) bool {
+	room, ok := At(dir)
+	return ok && room.ReadOnly
 }

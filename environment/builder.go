@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
 )
 
@@ -83,10 +82,8 @@ func Open(c Config) (*Builder, error) {
 		return nil, fmt.Errorf("opening environments: %w", err)
 	}
 	for _, d := range []string{"specs", "locks", "envs", "logs", "held", "tmp", "wheels", "built"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); disk.IsFull(err) {
-			return nil, sluice.DiskFull(disk.Sentence("the folder of environments", dir), err)
-		} else if err != nil {
-			return nil, fmt.Errorf("opening environments: %w", err)
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return nil, disk.Explain("the folder of environments", dir, fmt.Errorf("opening environments: %w", err))
 		}
 	}
 	b := &Builder{dir: dir, environ: c.Environ, logger: c.Logger, sourceBuilds: c.SourceBuilds, buildUser: c.BuildUser, failed: map[string]failure{}, finishing: map[string]bool{}}

@@ -23,6 +23,8 @@ type finding struct {
 }
 
 var (
+	diskLine      = regexp.MustCompile(`(?i)read-only file system|input/output error|\[errno (?:5|30)\]|os error (?:5|30)\b`)
+	readOnlyLine  = regexp.MustCompile(`(?i)read-only|errno 30\b|os error 30\b`)
 	diskFullLine  = regexp.MustCompile(`(?i)no space left on device|\[?errno 28\]?|os error 28|disk quota exceeded`)
 	refusedLine   = regexp.MustCompile(`(?i)(401 unauthorized|403 forbidden|407 proxy authentication required|5\d\d (?:internal server error|bad gateway|service unavailable|gateway time-?out)|5\d\d server error|4\d\d client error)`)
 	brokenLine    = regexp.MustCompile(`(?i)(connection refused|name or service not known|temporary failure in name resolution|dns error|network is unreachable|connection reset|connection timed out|read timed out|operation timed out|connecttimeout|certificate verify failed|invalid peer certificate|self-signed certificate|unknownissuer|sslerror|proxyerror|tunnel connection failed|no route to host|request failed after|error sending request|is not a trusted or secure host)`)
@@ -43,6 +45,9 @@ func understand(lines []string) finding {
 	for _, l := range lines {
 		if diskFullLine.MatchString(l) {
 			return finding{code: sluice.CauseDiskFull}
+		}
+		if diskLine.MatchString(l) {
+			return finding{code: sluice.CauseDiskFailed, why: l}
 		}
 	}
 	if f, ok := indexFinding(lines); ok {
@@ -200,6 +205,8 @@ func (r *request) explain(ctx context.Context, j *job, key string, err error) er
 	switch f.code {
 	case sluice.CauseDiskFull:
 		return r.b.fullDisk("the environment")
+	case sluice.CauseDiskFailed:
+		return sluice.DiskFailed(disk.Refusal("the environment", r.b.dir, diskErrno(f.why)), failed)
 	case sluice.CauseIndex:
 		at := firstOf(r.settings.redact(f.requirement), r.settings.index, "as configured by default")
 		c.Message = fmt.Sprintf("the package index %s cannot be used: %s", at, f.why)
@@ -345,12 +352,28 @@ func isDiskFull(err error) bool {
 	return errors.As(err, &failed) && slices.ContainsFunc(failed.lines, diskFullLine.MatchString)
 }
 
-// diskFull gives err, or the cause when it says that the disk is full.
-func (b *Builder) diskFull(err error) error {
-	if c := (*sluice.Cause)(nil); !errors.As(err, &c) && isDiskFull(err) {
+// diskCause gives err, or the cause when it says that the disk refuses to write.
+func (b *Builder) diskCause(err error) error {
+	if c := (*sluice.Cause)(nil); errors.As(err, &c) {
+		return err
+	}
+	if isDiskFull(err) {
 		return b.fullDisk("the environment")
 	}
-	return err
+	if failed := (*toolError)(nil); errors.As(err, &failed) {
+		if i := slices.IndexFunc(failed.lines, diskLine.MatchString); i >= 0 {
+			return sluice.DiskFailed(disk.Refusal("the environment", b.dir, diskErrno(failed.lines[i])), err)
+		}
+	}
+	return disk.Explain("the environment", b.dir, err)
+}
+
+// diskErrno gives the error of the system that a line of a tool tells of.
+func diskErrno(line string) error {
+	if readOnlyLine.MatchString(line) {
+		return syscall.EROFS
+	}
+	return syscall.EIO
 }
 
 func (b *Builder) fullDisk(what string) error {

@@ -71,7 +71,7 @@ func (b *Builder) Prepare(ctx context.Context, spec Spec, progress func(Progress
 	}
 	env, err := r.prepare(ctx)
 	if err != nil {
-		return Env{}, b.diskFull(err)
+		return Env{}, b.diskCause(err)
 	}
 	return env, nil
 }

@@ -133,9 +133,7 @@ func (s *shelf) putBack(k key, r *sluice.Routes) {
 
 func (s *shelf) write(k key, r *sluice.Routes) (err error) {
 	defer func() {
-		if disk.IsFull(err) {
-			err = sluice.DiskFull(disk.Sentence("the routes of endpoint "+k.endpoint, s.dir), err)
-		}
+		err = disk.Explain("the routes of endpoint "+k.endpoint, s.dir, err)
 	}()
 	name, ok := k.file()
 	if !ok {
@@ -170,10 +168,8 @@ func (s *shelf) write(k key, r *sluice.Routes) (err error) {
 // load reads the copy. A file that is damaged is passed over and named in the
 // log: the server sends everything again as soon as it can be reached.
 func (s *shelf) load() ([]sluice.Routes, error) {
-	if err := os.MkdirAll(s.dir, 0o700); disk.IsFull(err) {
-		return nil, sluice.DiskFull(disk.Sentence("the folder of the routes", s.dir), err)
-	} else if err != nil {
-		return nil, err
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, disk.Explain("the folder of the routes", s.dir, err)
 	}
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {

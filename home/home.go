@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
 )
 
@@ -46,8 +45,8 @@ func (d Dir) Make() error {
 	}
 	for _, dir := range []string{string(d), d.Run(), d.Logs(), d.Artifacts(), d.Environments(), d.Instances(), d.Routes()} {
 		err := os.MkdirAll(dir, 0o700)
-		if disk.IsFull(err) {
-			return sluice.DiskFull(disk.Sentence("the state directory", string(d)), err)
+		if disk.IsFull(err) || disk.HasFailed(err) {
+			return disk.Explain("the state directory", string(d), err)
 		}
 		if err != nil {
 			return fmt.Errorf("making the state directory: %w (set SLUICE_HOME to a folder that can be written)", err)

@@ -58,7 +58,7 @@ func readOrMake(path string, fill func() ([]byte, error)) ([]byte, error) {
 		return nil, explain(path, err)
 	}
 	if err := syncDir(path); err != nil {
-		return nil, err
+		return nil, explain(path, err)
 	}
 	return readSecret(path)
 }
@@ -72,15 +72,12 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 	if err := os.Rename(temp, path); err != nil {
 		return explain(path, errors.Join(err, os.Remove(temp)))
 	}
-	return syncDir(path)
+	return explain(path, syncDir(path))
 }
 
-// explain says of a write that found no room which file it was about.
+// explain says of a write that the disk refused which file it was about.
 func explain(path string, err error) error {
-	if !disk.IsFull(err) {
-		return err
-	}
-	return sluice.DiskFull(disk.Sentence(filepath.Base(path), filepath.Dir(path)), err)
+	return disk.Explain(filepath.Base(path), filepath.Dir(path), err)
 }
 
 // writeTemp writes data to a new file beside path and gives its name.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -141,8 +142,8 @@ func makePrivate(path string) error {
 	if err == nil {
 		return f.Close()
 	}
-	if disk.IsFull(err) {
-		return fullDisk(path, err)
+	if disk.IsFull(err) || disk.HasFailed(err) {
+		return refused(path, err)
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return &sluice.Error{Code: sluice.CodeUnavailable, Err: err,
@@ -194,7 +195,7 @@ func explainSQLite(path string, err error) error {
 	}
 	code := e.Code() & 0xff // the low byte; the rest refines it
 	if code == sqlite3.SQLITE_FULL || noRoom(code, path) {
-		return fullDisk(path, err)
+		return refused(path, errors.Join(syscall.ENOSPC, err))
 	}
 	switch code {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -203,18 +204,32 @@ func explainSQLite(path string, err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return unavailable("end that process or try again", "another process keeps the database %s locked", path)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return unavailable("the file and its directory must be writable", "the database %s cannot be written", path)
+		if !disk.ReadOnly(path) {
+			return unavailable("the file and its directory must be writable", "the database %s cannot be written", path)
+		}
+		return refused(path, errors.Join(syscall.EROFS, err))
 	case sqlite3.SQLITE_IOERR:
-		return unavailable("see the system's log", "the disk that holds the database %s gives errors", path)
+		if disk.ReadOnly(path) {
+			return refused(path, errors.Join(syscall.EROFS, err))
+		}
+		return refused(path, errors.Join(syscall.EIO, err))
 	}
 	return err
 }
 
-// fullDisk is unavailable until there is room again.
-func fullDisk(path string, err error) error {
-	full := sluice.DiskFull(disk.Sentence("the database", path), err)
-	cause, _ := errors.AsType[*sluice.Cause](full)
-	return &sluice.Error{Code: sluice.CodeUnavailable, Cause: cause, Hint: cause.Hint, Err: full}
+// refused is unavailable until the disk takes writes again. SQLite says no more
+// of the system's error than its kind, so that err says it again.
+//
+// Nothing has to be opened anew after an error, a sync that failed included,
+// although what the system keeps of the file in memory may then differ from
+// what is on the disk: SQLite takes nothing for written before a sync succeeds.
+// A change is no part of the log until then, and the next one is written over
+// it, page by page; what a checkpoint copied counts as copied only after the
+// sync, and is copied again.
+func refused(path string, err error) error {
+	why := disk.Explain("the database", path, err)
+	cause, _ := errors.AsType[*sluice.Cause](why)
+	return &sluice.Error{Code: sluice.CodeUnavailable, Cause: cause, Hint: cause.Hint, Err: why}
 }
 
 // noRoom reports whether a write that SQLite calls an error of the disk, or a

@@ -135,7 +135,7 @@ func (o upOptions) foreground(cmd *cobra.Command, dir home.Dir, settings home.Co
 			warned.Go(func() { printWarnings(ctx, cmd.ErrOrStderr(), dir, settings) })
 		},
 	})
-	err = diskFull(dir, err)
+	err = diskCause(dir, err)
 	if notify != nil && err != nil {
 		notify(upNotice{Error: err.Error(), Cause: causeOf(err)})
 	}
@@ -194,7 +194,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	logPath := filepath.Join(dir.Logs(), "parent.log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return diskFull(dir, fmt.Errorf("opening the parent's log: %w", err))
+		return diskCause(dir, fmt.Errorf("opening the parent's log: %w", err))
 	}
 	defer log.Close()
 	read, write, err := os.Pipe()
@@ -368,17 +368,17 @@ func processCommand(name, short, version string, run func(context.Context, serve
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return diskFull(dir, run(ctx, serve.Config{Home: dir, Settings: settings, Version: version, Runner: runner,
+			return diskCause(dir, run(ctx, serve.Config{Home: dir, Settings: settings, Version: version, Runner: runner,
 				Logger: logger(cmd.ErrOrStderr(), settings).With("process", name)}))
 		},
 	}
 }
 
-// diskFull gives err, or the cause when it says that the disk is full and has
-// none yet: of a lock or a socket that could not be made.
-func diskFull(dir home.Dir, err error) error {
-	if disk.IsFull(err) && causeOf(err) == nil {
-		return sluice.DiskFull(disk.Sentence("a lock or a socket", string(dir)), err)
+// diskCause gives err, or the cause when it says that the disk refuses to write
+// and has none yet: of a lock or a socket that could not be made.
+func diskCause(dir home.Dir, err error) error {
+	if causeOf(err) != nil {
+		return err
 	}
-	return err
+	return disk.Explain("a lock or a socket", string(dir), err)
 }

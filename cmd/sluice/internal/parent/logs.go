@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/sluice-ml/sluice/disk"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 func (p *parent) logFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(p.Home.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, full("the log of the "+name, p.Home.Logs(), fmt.Errorf("opening the log: %w", err))
+		return nil, disk.Explain("the log of the "+name, p.Home.Logs(), fmt.Errorf("opening the log: %w", err))
 	}
 	return f, nil
 }

@@ -18,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/handover"
 	"github.com/sluice-ml/sluice/home"
@@ -54,7 +53,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer lock.Close()
 	if err := own(lock); err != nil {
-		return full("the lock of the parent", c.Home.Run(), fmt.Errorf("writing the lock of the parent: %w", err))
+		return disk.Explain("the lock of the parent", c.Home.Run(), fmt.Errorf("writing the lock of the parent: %w", err))
 	}
 
 	p := &parent{Config: c, ready: map[string]*handover.Adopted{}, failed: make(chan error, len(childNames)+1), unwritten: make(chan struct{}, 1)}
@@ -161,7 +160,7 @@ func (p *parent) writeState() (State, error) {
 	state := p.state()
 	p.mu.Unlock()
 	if err := state.write(p.Home.State()); err != nil {
-		return state, full("the state file", p.Home.Run(), fmt.Errorf("writing the state file: %w", err))
+		return state, disk.Explain("the state file", p.Home.Run(), fmt.Errorf("writing the state file: %w", err))
 	}
 	return state, nil
 }
@@ -204,14 +203,6 @@ func (p *parent) giveUp(err error) {
 
 // stateAgain is when a state that could not be written is written again.
 const stateAgain = time.Second
-
-// full gives err, or the cause when it says that the disk is full.
-func full(what, dir string, err error) error {
-	if disk.IsFull(err) {
-		return sluice.DiskFull(disk.Sentence(what, dir), err)
-	}
-	return err
-}
 
 // state must be called with mu held and all children ready, or gives what is
 // known.
