@@ -11,7 +11,7 @@ BENCH   ?= all
 
 export SLUICE_TEST_CACHE ?= $(CACHE)/test
 
-.PHONY: help build demo test check-cross check-go check-python test-go bench fuzz clean
+.PHONY: help build demo test check-cross check-go check-python test-go bench fuzz soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,14 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    echo "== $$dir $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$dir || exit 1; \
 	  done; done
+
+SOAK_TIME ?= 10m
+SOAK_SEED ?=
+soak: build ## every TestSoak… for SOAK_TIME each, drawn by SOAK_SEED, which is printed
+	@for dir in $$(git grep -l '^func TestSoak' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  echo "== $$dir"; \
+	  SOAK_TIME=$(SOAK_TIME) SOAK_SEED=$(SOAK_SEED) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./$$dir || exit 1; \
+	done
 
 clean: ## what the other targets made
 	rm -rf bin .cache

@@ -17,6 +17,9 @@
 // is to become of it. Calls of all threads and children are counted together,
 // and only those on files below dir.
 //
+// A program with the race detector sleeps for a second when it ends; tests that
+// start many of them have GORACE=atexit_sleep_ms=0 in their environment.
+//
 // A call that is killed at has not happened; a torn write has happened by half.
 // Every write that came before is in the files, as after the death of a process
 // and unlike after the death of the machine.

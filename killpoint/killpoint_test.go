@@ -59,7 +59,7 @@ func start(t *testing.T, rig *killpoint.Rig, dir string) (out string, err error)
 	}
 	var b bytes.Buffer
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), workVar+"="+dir)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", workVar+"="+dir)
 	cmd.Stdout = &b
 	if err := rig.Start(cmd); err != nil {
 		t.Fatal(err)

@@ -113,6 +113,19 @@ func (d *Disk) Free() {
 	}
 }
 
+// ReadOnly makes the file system read-only, or writable again. Nobody may have a
+// file on it open to write.
+func (d *Disk) ReadOnly(yes bool) {
+	d.t.Helper()
+	flags := uintptr(unix.MS_REMOUNT)
+	if yes {
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount("", d.mount, "", flags, ""); err != nil {
+		d.t.Fatalf("remounting: %v", err)
+	}
+}
+
 // Empty removes everything from Dir.
 func (d *Disk) Empty() {
 	d.t.Helper()

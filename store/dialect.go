@@ -204,10 +204,13 @@ func explainSQLite(path string, err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return unavailable("end that process or try again", "another process keeps the database %s locked", path)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		if !disk.ReadOnly(path) {
-			return unavailable("the file and its directory must be writable", "the database %s cannot be written", path)
+		if disk.ReadOnly(path) {
+			return refused(path, errors.Join(syscall.EROFS, err))
 		}
-		return refused(path, errors.Join(syscall.EROFS, err))
+		// It does not say why: most often it may not.
+		cause := &sluice.Cause{Code: sluice.CauseDiskFailed, Message: fmt.Sprintf("the database %s cannot be written", path),
+			Hint: "the file and its directory must be writable; where they are, the system's log (dmesg) says what is wrong with the disk"}
+		return &sluice.Error{Code: sluice.CodeUnavailable, Cause: cause, Hint: cause.Hint, Err: err}
 	case sqlite3.SQLITE_IOERR:
 		if disk.ReadOnly(path) {
 			return refused(path, errors.Join(syscall.EROFS, err))

@@ -14,10 +14,22 @@ import (
 // at that URL until it is killed.
 const childURL = "SLUICE_STORE_TEST_URL"
 
+// children are what else it then does, by the variable that names the database.
+var children = map[string]func(ctx context.Context, path string) error{}
+
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
 		fmt.Fprintln(os.Stderr, writeForever(context.Background(), url))
 		os.Exit(1)
+	}
+	for variable, work := range children {
+		if path := os.Getenv(variable); path != "" {
+			if err := work(context.Background(), path); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
 	}
 	os.Exit(m.Run())
 }
