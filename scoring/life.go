@@ -34,11 +34,18 @@ type ending struct {
 	err    error         // it could not be started, or broke the protocol
 	memory memoryUse     // at its end; of kills, those since its start
 
-	told    bool         // why was told with the answer to a request
-	running bool         // a request was inside
-	request string       // its id, as the client knows it
-	late    bool         // it was over its limit, and could not be interrupted
-	stack   []stackFrame // where it stood then
+	served  time.Duration // how long it was ready
+	told    bool          // why was told with the answer to a request
+	running bool          // a request was inside
+	request string        // its id, as the client knows it
+	late    bool          // it was over its limit, and could not be interrupted
+	stack   []stackFrame  // where it stood then
+}
+
+// struck reports whether somebody else killed it while it started: nothing in
+// Python sends that signal, and memory had not run out.
+func (e ending) struck() bool {
+	return !e.ready && e.signal == syscall.SIGKILL && e.memory.kills == 0 && e.err == nil && e.failed == nil
 }
 
 // load is the meta of a LOAD frame.
@@ -218,6 +225,9 @@ func (w *worker) lingering() {
 func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 	p.mu.Lock()
 	end := ending{pid: w.pid, phase: w.phase, ready: w.phase == PhaseReady, failed: w.failed, told: w.exited}
+	if end.ready {
+		end.served = time.Since(w.since)
+	}
 	for _, f := range w.page.answers() {
 		w.respond(f, nil)
 	}

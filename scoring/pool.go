@@ -83,8 +83,8 @@ func (p *Pool) Run(ctx context.Context) error {
 
 // keep holds one seat: a worker, and another when it ends.
 func (p *Pool) keep(ctx context.Context) error {
+	struck := 0
 	for lost := 1; ; lost++ {
-		began := time.Now()
 		end := p.runWorker(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -94,11 +94,19 @@ func (p *Pool) keep(ctx context.Context) error {
 		if end.ready && !end.told {
 			p.lost(end, cause)
 		}
+		if end.struck() && struck < strikes {
+			struck++
+			p.log.Printf('E', "Worker with pid %d was killed while it started: it is started again", end.pid)
+			continue
+		}
 		if !end.ready && (alone || !started) {
 			return cause
 		}
 		p.log.Printf('E', "Worker with pid %d ended: %s", end.pid, cause.Error())
-		if time.Since(began) > steadyAfter {
+		if end.ready {
+			struck = 0
+		}
+		if end.served > steadyAfter {
 			lost = 1
 		}
 		if lost >= refuseAfter && alone {
@@ -120,8 +128,9 @@ func (p *Pool) lost(end ending, cause *sluice.Cause) {
 }
 
 const (
-	steadyAfter = 30 * time.Second // a worker that lived this long starts the count again
-	refuseAfter = 4                // losses in a row after which requests are refused
+	steadyAfter = 5 * time.Second // a worker that was ready this long starts the count again
+	refuseAfter = 4               // losses in a row after which requests are refused
+	strikes     = 2               // kills by somebody else, while a worker starts, that are passed over
 	longestWait = 10 * time.Second
 )
 
