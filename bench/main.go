@@ -7,7 +7,7 @@
 // error. Load goes to loopback only, is bounded in count, and stops by itself.
 //
 //	make bench                 every group
-//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup, environment, loss
+//	make bench BENCH=gateway   one group: gateway, deploy, memory, startup, environment, causes, loss
 package main
 
 import (
@@ -44,6 +44,7 @@ var groups = []group{
 	{name: "memory", measure: memoryRows},
 	{name: "startup", measure: startupRows},
 	{name: "environment", measure: environmentRows},
+	{name: "causes", measure: causeRows},
 	{name: "loss", measure: lossRows},
 	{name: "soak", apart: true, measure: soak},
 }
