@@ -12,10 +12,11 @@ import (
 //go:embed python/sluice_*.py
 var pythonFiles embed.FS
 
-// modules are what a worker is given after the check of the script, in the order
-// of their imports.
+// modules are what a worker is given beside the check of the script; it compiles
+// those it imports.
 var modules = [...]string{
-	"sluice_frames", "sluice_inputs", "sluice_logs", "sluice_script", "sluice_failures", "sluice_faults", "sluice_worker",
+	"sluice_failures", "sluice_faults", "sluice_frames", "sluice_inputs", "sluice_logs", "sluice_models",
+	"sluice_packages", "sluice_places", "sluice_script", "sluice_warnings", "sluice_worker",
 }
 
 // bootProgram is what python -c runs; it receives the bundle.

@@ -82,8 +82,7 @@ func (e ending) crash(s Settings) *sluice.Cause {
 		Message: fmt.Sprintf("the interpreter was ended by %s %s", name, e.during())}
 	if name == "SIGKILL" && e.memory.kills > 0 {
 		c.Code = sluice.CauseOutOfMemory
-		c.Message = fmt.Sprintf("memory ran out %s: the limit is %d MiB, at most %d MiB were in use, and the kernel ended the interpreter",
-			e.during(), e.memory.limit>>20, e.memory.peak>>20)
+		c.Message = fmt.Sprintf("memory ran out %s%s, and the kernel ended the interpreter", e.during(), e.memory.use())
 		c.Hint = "choose an instance_type with more memory, or load less of it at once"
 		return c
 	}
@@ -102,6 +101,20 @@ func (e ending) crash(s Settings) *sluice.Cause {
 	c.Evidence = append(lastOf(e.tail, 6), head, "Current thread "+headCalls)
 	c.Evidence = append(c.Evidence, shownLines(stack, s, 12)...)
 	c.Hint = "native code called from this line failed; another version of the library it belongs to may not"
+	return c
+}
+
+// withMemory adds to a cause of Python's own, which knows nothing of control
+// groups, what memory there was.
+func withMemory(c *sluice.Cause, s Settings) *sluice.Cause {
+	if c.Code != sluice.CauseOutOfMemory {
+		return c
+	}
+	if use := readMemory(s.MemoryGroup); use.limit > 0 {
+		with := *c
+		with.Message += use.use()
+		return &with
+	}
 	return c
 }
 

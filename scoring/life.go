@@ -194,7 +194,7 @@ func (w *worker) advance(f frame.Frame) error {
 		if err := json.Unmarshal(f.Meta, cause); err != nil {
 			return fmt.Errorf("reading why worker failed: %w", err)
 		}
-		bounded := cause.Clean()
+		bounded := withMemory(cause, p.settings).Clean()
 		w.failed = &bounded
 	default:
 		return fmt.Errorf("worker sent a frame of type %d", f.Type)

@@ -1,6 +1,7 @@
 package scoring
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,11 @@ import (
 type memoryUse struct {
 	limit, peak int64
 	kills       int64
+}
+
+// use says it in a sentence's own part.
+func (m memoryUse) use() string {
+	return fmt.Sprintf(": the limit is %d MiB, at most %d MiB were in use", m.limit>>20, m.peak>>20)
 }
 
 // readMemory reads a control group of either version. What is not there is 0.

@@ -157,7 +157,7 @@ func raised(said []byte, s Settings) *sluice.Cause {
 	if json.Unmarshal(said, c) != nil || c.Message == "" {
 		return &sluice.Cause{Code: sluice.CauseRunRaises, Message: "run() failed", File: scriptName(s)}
 	}
-	return c
+	return withMemory(c, s)
 }
 
 // late is for a run() that was over its limit. What the worker said tells where

@@ -49,9 +49,11 @@ func TestInCondaFile(t *testing.T) {
 			t.Errorf("%s: the cause is at %s, want %s", tt.name, e.Cause.Where(), tt.want)
 		}
 	}
-	missing := &sluice.Error{Cause: &sluice.Cause{Message: "no", File: "score.py", Line: 3, Hint: "add joblib to the environment's conda file"}}
-	if e, ok := errors.AsType[*sluice.Error](inCondaFile(missing, own, "blue.yml")); !ok || e.Cause.Hint != "add joblib to "+file {
-		t.Errorf("the next step does not name the file: %+v", e.Cause)
+	missing := &sluice.Cause{Code: sluice.CauseImportMissing, Message: "module joblib is not installed in the environment",
+		File: "score.py", Line: 12, Hint: "add joblib to the dependencies in the environment's conda file"}
+	err := inCondaFile(&sluice.Error{Message: "no", Cause: missing}, own, "blue.yml")
+	if e, ok := errors.AsType[*sluice.Error](err); !ok || e.Cause.Hint != "add joblib to the dependencies in "+file || e.Cause.Where() != "score.py:12" {
+		t.Errorf("a missing module is shown as %v", err)
 	}
 	other := errors.New("other")
 	if got := inCondaFile(other, own, file); !errors.Is(got, other) {

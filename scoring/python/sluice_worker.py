@@ -17,20 +17,22 @@ import signal
 import socket
 import sys
 from time import CLOCK_MONOTONIC, clock_gettime_ns
-from typing import Any, Dict, Iterator, NoReturn, Optional, Tuple
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterator, NoReturn, Optional, Tuple
 
 import sluice_check as check
-import sluice_failures as failures
 import sluice_faults as faults
 import sluice_frames as frames
 import sluice_inputs as inputs
 import sluice_logs as logs
 import sluice_script as scripts
 from sluice_frames import Channel, Frame
+from sluice_warnings import VersionWarnings
 
 SOCKET, SHARED, FAULTS = 3, 4, 5  # the descriptors a worker is born with
 LOAD_FAILED = 3  # the exit code that the original server has for it
 TREE_LINES = 200
+MAX_TOLD = 32 << 10  # bytes of a cause
 
 
 def main() -> None:
@@ -52,16 +54,18 @@ def main() -> None:
     settings = scripts.Settings(
         order["app_root"], order["source_dir"], order["entry_script"], order["model_dir"]
     )
-    script = start(channel, settings, logger)
+    versions = VersionWarnings()
+    script = start(channel, settings, versions, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
-    serve(channel, incoming, script, settings, logger)
+    serve(channel, incoming, script, Reasons(settings, versions), logger)
 
 
-def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) -> scripts.Script:
+def start(
+    channel: Channel, settings: scripts.Settings, versions: VersionWarnings, logger: logging.Logger
+) -> scripts.Script:
     """Import the script and call init(); does not return when that fails."""
     scripts.extend_path(settings)
     logs.hook_print()
-    versions = failures.VersionWarnings()
     stage = "import"
     try:
         channel.tell(frames.PHASE, _json({"phase": stage}))
@@ -77,10 +81,23 @@ def start(channel: Channel, settings: scripts.Settings, logger: logging.Logger) 
     except BaseException as error:
         if stage == "init":
             logger.error("User's init function failed")
-        logger.error("Encountered Exception %s", failures.user_traceback(error))
+        logger.error("Encountered Exception %s", traceback_of(error))
         if stage == "init":
             log_model_dir(settings.model_dir, logger)
-        give_up(channel, failures.cause_of(error, stage, settings, versions))
+        give_up(channel, why(error, stage, settings, versions))
+
+
+def why(
+    error: BaseException, stage: str, settings: scripts.Settings, versions: VersionWarnings
+) -> Dict[str, Any]:
+    """The cause, or what little is left to say when a script broke what finds it."""
+    try:
+        import sluice_failures as failures
+
+        return failures.cause_of(error, stage, settings, versions)
+    except Exception:
+        code = "InitRaised" if stage == "init" else "ImportFailed"
+        return {"code": code, "message": f"{stage} ended with {type(error).__name__}"}
 
 
 def refuse(channel: Channel, settings: scripts.Settings, logger: logging.Logger) -> None:
@@ -105,18 +122,45 @@ def log_model_dir(path: str, logger: logging.Logger) -> None:
     if not path or not os.path.exists(path):
         return
     logger.info("Model Directory Contents:")
-    lines = failures.tree(path)
+    from sluice_models import tree
+
+    lines = tree(path)
     for line in itertools.islice(lines, TREE_LINES):
         logger.info(line)
     if next(lines, None):
         logger.info("Output Truncated. First %s lines shown.", TREE_LINES)
 
 
+class Reasons:
+    """Says why a request failed. The words for it are loaded when they are needed."""
+
+    def __init__(self, settings: scripts.Settings, versions: VersionWarnings) -> None:
+        self.settings = settings
+        self.versions = versions
+
+    def raised(self, error: BaseException) -> bytes:
+        return self._told(lambda f: f.cause_of(error, "run", self.settings, self.versions))
+
+    def unsendable(self, error: Exception, run: Any) -> bytes:
+        return self._told(lambda f: f.unsendable(error, run, self.settings))
+
+    def _told(self, words: Callable[[ModuleType], Dict[str, Any]]) -> bytes:
+        """A script can break what finds the words too; its request still ends."""
+        try:
+            import sluice_failures as failures
+
+            cause = words(failures)
+            told = _json(cause)
+            return told if len(told) < MAX_TOLD else _json({**cause, "evidence": []})
+        except Exception:
+            return b""
+
+
 def serve(
     channel: Channel,
     incoming: Iterator[Frame],
     script: scripts.Script,
-    settings: scripts.Settings,
+    reasons: Reasons,
     logger: logging.Logger,
 ) -> None:
     """Answer every request. What the server reads in shared memory: the start
@@ -155,8 +199,8 @@ def serve(
             running = False
         except BaseException as error:
             inside, running = running, False
-            why = _json(failures.cause_of(error, "run", settings)) if inside else b""
-            channel.answer(frame, judge(error, inside, logger), ran, why)
+            told = reasons.raised(error) if inside else b""
+            channel.answer(frame, judge(error, inside, logger), ran, told)
             if not isinstance(error, Exception):
                 channel.flush()
                 raise
@@ -165,8 +209,7 @@ def serve(
             channel.answer(frame, frames.OK, ran, scripts.output_json(output))
         except Exception as error:
             log_exception(error, logger)
-            why = _json(failures.unsendable(error, run, settings))
-            channel.answer(frame, frames.INTERNAL, ran, why)
+            channel.answer(frame, frames.INTERNAL, ran, reasons.unsendable(error, run))
 
 
 def prepare(
@@ -198,7 +241,13 @@ def judge(error: BaseException, inside: bool, logger: logging.Logger) -> int:
 
 
 def log_exception(error: BaseException, logger: logging.Logger) -> None:
-    logger.error("Encountered Exception: %s", failures.user_traceback(error))
+    logger.error("Encountered Exception: %s", traceback_of(error))
+
+
+def traceback_of(error: BaseException) -> str:
+    from sluice_places import user_traceback
+
+    return user_traceback(error)
 
 
 def _json(value: Any) -> bytes:

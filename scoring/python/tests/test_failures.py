@@ -8,7 +8,9 @@ from typing import Any, Dict
 
 import pytest
 import sluice_failures as failures
+import sluice_packages as packages
 import sluice_script as scripts
+from sluice_warnings import VersionWarnings
 
 
 def settings_for(tmp_path: Path, script: str, model: str = "") -> scripts.Settings:
@@ -62,7 +64,7 @@ def test_innermost_line_of_the_users_own_code(tmp_path: Path) -> None:
     ],
 )
 def test_package_for(module: str, package: str) -> None:
-    assert failures.package_for(module) == package
+    assert packages.package_for(module) == package
 
 
 def test_submodule_of_an_installed_package(tmp_path: Path) -> None:
@@ -79,16 +81,17 @@ import warnings
 class InconsistentVersionWarning(UserWarning):
     original_sklearn_version = "1.0.2"
     current_sklearn_version = "1.5.0"
-def init():
+def load():
     warnings.warn(InconsistentVersionWarning("old"))
     raise AttributeError("_loss")
+def init(): load()
 def run(data): pass
 """
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("default")
         shown = warnings.showwarning
         try:
-            cause = cause_for(settings_for(tmp_path, script), versions=failures.VersionWarnings())
+            cause = cause_for(settings_for(tmp_path, script), versions=VersionWarnings())
         finally:
             warnings.showwarning = shown
     assert cause["code"] == "ModelVersionMismatch"
