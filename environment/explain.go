@@ -210,12 +210,16 @@ func (r *request) explain(ctx context.Context, j *job, key string, err error) er
 	case sluice.CauseIndex:
 		at := firstOf(r.settings.redact(f.requirement), r.settings.index, "as configured by default")
 		c.Message = fmt.Sprintf("the package index %s cannot be used: %s", at, f.why)
-		c.Hint = "check index-url, proxy and certificates in pip.conf, or PIP_INDEX_URL, HTTPS_PROXY and SSL_CERT_FILE in the server's environment"
+		c.Hint = indexHint(r.plan.Options)
 	case sluice.CauseNoWheel:
 		c.Message, c.Hint = f.why, r.wheelHint(f)
+		if r.wantedHasWheel(f) {
+			c.Code = sluice.CausePythonMissing
+			c.Message = fmt.Sprintf("Python %s is not installed, and %s, the nearest, will not do: %s", r.plan.Python, r.python.Version.Series(), f.why)
+		}
 	case sluice.CauseUnresolvable:
 		c.Message = "the packages cannot be resolved: " + f.why
-		c.Hint = "loosen one of the versions named"
+		c.Hint = loosenHint(f.why)
 		if f.requirement != "" {
 			c.Hint = "correct the name or the version of " + f.requirement
 		}
@@ -270,12 +274,12 @@ func (r *request) askIndex(ctx context.Context, j *job, f finding) finding {
 // wheelHint says how to get the Python that a package has a wheel for, which
 // the finding holds as its requirement.
 func (r *request) wheelHint(f finding) string {
-	pin, err := parsePin(f.requirement)
-	if f.requirement == "" || err != nil || len(pin.clauses) == 0 {
+	pin, ok := f.python()
+	if !ok {
 		return "choose another version of it" + r.sourceHint()
 	}
 	change := fmt.Sprintf("set python=%s in the conda file", f.requirement)
-	if r.substitute && r.plan.Python.Accepts(pin.wanted()) {
+	if r.wantedHasWheel(f) {
 		change = "deploy again" // the spec asks for it already
 	}
 	for _, i := range r.installed {

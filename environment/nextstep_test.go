@@ -1,0 +1,33 @@
+package environment
+
+import "testing"
+
+func TestLoosenHint(t *testing.T) {
+	for why, want := range map[string]string{
+		"you ask for delta==1.5, but you ask for delta==2.0":                                                              "loosen delta==1.5 or delta==2.0",
+		"you ask for delta==2.0, but gamma 1.0 depends on delta<2":                                                        "loosen delta==2.0",
+		"scikit-learn==1.5.2 depends on joblib>=1.2.0 and you require scikit-learn==1.5.2, but you require joblib==1.0.0": "loosen scikit-learn==1.5.2 or joblib==1.0.0",
+		"you ask for delta[fast]>=2, but you ask for delta[fast]>=2, but gamma 1.0 depends on delta<2":                    "loosen delta[fast]>=2",
+		"you ask for gamma, but gamma 1.0 depends on delta<2, but epsilon 3 depends on delta>2":                           "loosen one of the versions named",
+		"the requirements contradict each other":                                                                          "loosen one of the versions named",
+	} {
+		if got := loosenHint(why); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", why, got, want)
+		}
+	}
+}
+
+func TestIndexHint(t *testing.T) {
+	for _, tt := range []struct {
+		options []string
+		want    string
+	}{
+		{nil, "check index-url, proxy and certificates in pip.conf, or PIP_INDEX_URL, HTTPS_PROXY and SSL_CERT_FILE in the server's environment"},
+		{[]string{"--find-links x", "--index-url y"}, "check --index-url in the conda file, and HTTPS_PROXY and SSL_CERT_FILE in the server's environment"},
+		{[]string{"--extra-index-url y"}, "check --extra-index-url in the conda file, and HTTPS_PROXY and SSL_CERT_FILE in the server's environment"},
+	} {
+		if got := indexHint(tt.options); got != tt.want {
+			t.Errorf("%q: got %s", tt.options, got)
+		}
+	}
+}
