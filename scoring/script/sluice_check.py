@@ -11,12 +11,9 @@ define its functions in ways that only running them shows.
 from __future__ import annotations
 
 import ast
-import json
 import os
-import re
 import stat
 import sys
-import traceback
 import warnings
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -109,6 +106,8 @@ def _line_at(source: bytes, offset: int) -> int:
 
 
 def _syntax(error: SyntaxError, source: bytes, shown: str) -> Finding:
+    import traceback  # which a script that is fine need not wait for
+
     line, hint = error.lineno or 0, ""
     if not line and b"\0" in source:
         line = _line_at(source, source.index(b"\0"))
@@ -146,6 +145,8 @@ _BROUGHT: List[Tuple[Tuple[int, int], bytes]] = [
 
 def may_need_newer(source: bytes, version: Tuple[int, ...]) -> bool:
     """Whether the text may hold what only a newer Python than version knows."""
+    import re
+
     if version < (3, 8):
         return True
     return any(
@@ -422,6 +423,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     except (ImportError, ValueError, OSError):
         pass  # not everywhere; the one who asked waits only so long
+    import json
+
     found = look(sys.argv[1], sys.argv[2])
     answer = {
         "python": ".".join(map(str, sys.version_info[:3])),
