@@ -43,10 +43,11 @@ var mayImport = map[string][]string{
 	"identity":                     {".", "disk", "identity/verify"},
 	"identity/verify":              {}, // pure checking, for the hot path
 	"arm":                          {"."},
-	"api":                          {".", "arm"}, // what it needs of the rest it declares itself
-	"disk":                         {"."},        // room, and what a disk refuses as a cause, for everybody who writes
-	"smalldisk":                    {},           // a disk to be filled, for tests
-	"killpoint":                    {},           // any program, stopped at a chosen step, for tests
+	"api":                          {".", "arm"},                                                      // what it needs of the rest it declares itself
+	"backup":                       {".", "artifact", "collect", "disk", "home", "identity", "store"}, // all that is kept, and what of it is needed
+	"disk":                         {"."},                                                             // room, and what a disk refuses as a cause, for everybody who writes
+	"smalldisk":                    {},                                                                // a disk to be filled, for tests
+	"killpoint":                    {},                                                                // any program, stopped at a chosen step, for tests
 	"home":                         {".", "disk"},
 	"handover":                     {},
 	"cmd/sluice/internal/parent":   {".", "disk", "handover", "home"},

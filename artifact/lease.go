@@ -43,6 +43,11 @@ func (s *Store) lockShared() (unlock func(), err error) {
 	return lockFile(filepath.Join(s.dir, "lock"), false)
 }
 
+// Freeze keeps everything that is there from being collected until release is
+// called: for a backup, which must find out what is needed before it can ask for
+// it. Nothing but the collection waits for it.
+func (s *Store) Freeze() (release func(), err error) { return s.lockShared() }
+
 // lockAlone lets nobody look while something is removed.
 func (s *Store) lockAlone() (unlock func(), err error) {
 	return lockFile(filepath.Join(s.dir, "lock"), true)

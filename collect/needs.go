@@ -105,20 +105,27 @@ type Store interface {
 
 // read reads the inventory. The deployments come before their revisions, and
 // the engine after both: what moves on meanwhile is seen at least once.
-func (c *Collector) read(ctx context.Context) (all inventory, err error) {
-	if all.deployments, err = list[*sluice.Deployment](ctx, c.Store, sluice.KindDeployment); err != nil {
-		return all, err
-	}
-	if all.revisions, err = list[*sluice.Revision](ctx, c.Store, sluice.KindRevision); err != nil {
-		return all, err
-	}
-	if all.models, err = list[*sluice.Model](ctx, c.Store, sluice.KindModel); err != nil {
-		return all, err
-	}
-	if all.codes, err = list[*sluice.CodeVersion](ctx, c.Store, sluice.KindCode); err != nil {
+func (c *Collector) read(ctx context.Context) (inventory, error) {
+	all, err := stored(ctx, c.Store)
+	if err != nil {
 		return all, err
 	}
 	all.held, err = c.Engine.Holds(ctx)
+	return all, err
+}
+
+// stored reads what a store has of it.
+func stored(ctx context.Context, s Store) (all inventory, err error) {
+	if all.deployments, err = list[*sluice.Deployment](ctx, s, sluice.KindDeployment); err != nil {
+		return all, err
+	}
+	if all.revisions, err = list[*sluice.Revision](ctx, s, sluice.KindRevision); err != nil {
+		return all, err
+	}
+	if all.models, err = list[*sluice.Model](ctx, s, sluice.KindModel); err != nil {
+		return all, err
+	}
+	all.codes, err = list[*sluice.CodeVersion](ctx, s, sluice.KindCode)
 	return all, err
 }
 

@@ -99,7 +99,7 @@ func (p *program) build() {
 	p.globalFlags(p.root.PersistentFlags())
 	p.root.AddCommand(lifecycleCommands(version)...)
 	p.root.AddCommand(p.endpointCommands(), p.deploymentCommands(), p.modelCommands(), p.environmentCommands(),
-		p.workspaceCommands(), p.statusCommand(), p.pruneCommand(), p.configCommands(), p.envCommand(), p.versionCommand())
+		p.workspaceCommands(), p.statusCommand(), p.pruneCommand(), p.backupCommand(), p.restoreCommand(), p.configCommands(), p.envCommand(), p.versionCommand())
 	p.root.InitDefaultHelpCmd()
 	p.root.InitDefaultCompletionCmd()
 	p.root.CompletionOptions.HiddenDefaultCmd = false

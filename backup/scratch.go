@@ -1,0 +1,90 @@
+package backup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluice-ml/sluice/disk"
+)
+
+// Scratch is a folder beside what is being made, for as long as it is made.
+type Scratch struct {
+	Dir  string
+	lock *os.File
+}
+
+// lockName is the file in a scratch folder that its maker holds locked: one that
+// nobody holds is what a killed process left. A folder without it is none of
+// ours, or is finished.
+const lockName = ".unfinished"
+
+// What follows the name of what is being made, and of what was there before.
+const (
+	scratchMark = ".unfinished-"
+	beforeMark  = ".before-"
+)
+
+func isScratch(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.Contains(name, scratchMark)
+}
+
+// NewScratch makes a folder in dir for the making of what will be called name,
+// and removes those that killed processes left for it.
+func NewScratch(dir, name string) (*Scratch, error) {
+	prefix := "." + name + scratchMark
+	if entries, err := os.ReadDir(dir); err == nil {
+		for _, e := range entries {
+			if e.IsDir() && (strings.HasPrefix(e.Name(), prefix) || strings.HasPrefix(e.Name(), name+beforeMark)) {
+				removeLeft(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	made, err := os.MkdirTemp(dir, prefix) // 0700
+	if err != nil {
+		return nil, disk.Explain(name, dir, fmt.Errorf("making a folder for it: %w", err))
+	}
+	s := &Scratch{Dir: made}
+	if s.lock, err = os.OpenFile(filepath.Join(made, lockName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+		_, err = lockFile(s.lock)
+	}
+	if err != nil {
+		s.Remove()
+		return nil, disk.Explain(name, dir, fmt.Errorf("making a folder for it: %w", err))
+	}
+	return s, nil
+}
+
+// removeLeft removes a folder whose maker was killed.
+func removeLeft(dir string) {
+	f, err := openMark(filepath.Join(dir, lockName))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if ok, err := lockFile(f); ok && err == nil {
+		_ = os.RemoveAll(dir) // what stays is tried again the next time
+	}
+}
+
+// Remove removes the folder, if it still has its name.
+func (s *Scratch) Remove() {
+	_ = os.RemoveAll(s.Dir)
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
+
+// SyncFolder makes the names in a folder durable.
+func SyncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !ignoreFolderSync(err) {
+		return fmt.Errorf("syncing %s: %w", dir, err)
+	}
+	return nil
+}
