@@ -74,7 +74,15 @@ def _specific(
             "column": error.offset or 0,
         }
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return packages.module_missing(error, place)
+        gone = packages.module_missing(error, place)
+        saved = models.saved_by(error, settings, versions)
+        if saved is not None and gone["code"] == "ModelVersionMismatch":
+            gone["message"] = (
+                f"the model was saved by {saved.library} {saved.saved} and {saved.library} "
+                f"{saved.here} is installed: module {error.name} does not exist there"
+            )
+            gone["hint"] = f"pin {saved.library}=={saved.saved} in the environment"
+        return gone
     missing = models.missing_file(error)
     script = settings.script_path()
     if (

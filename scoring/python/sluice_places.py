@@ -87,4 +87,7 @@ def text_of(error: BaseException) -> str:
 
 def brief(error: BaseException) -> str:
     text = " ".join(text_of(error).split())
+    if isinstance(error, ImportError) and text.endswith(")"):
+        # Where Python found the other module is deep in the environment.
+        text = text.partition(" (/")[0]
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
