@@ -95,6 +95,8 @@ type Config struct {
 	// Logs gives the last tail lines of a container's log of one instance.
 	// Container is inference-server or storage-initializer.
 	Logs func(ctx context.Context, workspace, endpoint, deployment, container string, tail int) (string, error)
+	// Instances are those of deployments, with their logs.
+	Instances Instances
 	// ScoringURI gives the address at which an endpoint is called.
 	ScoringURI func(workspace, endpoint string) string
 	// PublicURL is the server's own address, e.g. https://localhost:7443. When
@@ -139,8 +141,8 @@ func New(c Config) (http.Handler, error) {
 	switch {
 	case c.Store == nil || c.Artifacts == nil || c.Keys == nil:
 		return nil, errors.New("api: Store, Artifacts and Keys are required")
-	case c.Authenticate == nil || c.Logs == nil || c.ScoringURI == nil:
-		return nil, errors.New("api: Authenticate, Logs and ScoringURI are required")
+	case c.Authenticate == nil || c.Logs == nil || c.Instances == nil || c.ScoringURI == nil:
+		return nil, errors.New("api: Authenticate, Logs, Instances and ScoringURI are required")
 	case len(c.SignKey) < 32:
 		return nil, errors.New("api: SignKey must have at least 32 bytes")
 	}

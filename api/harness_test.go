@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-ml/sluice/api"
 	"github.com/sluice-ml/sluice/arm"
 	"github.com/sluice-ml/sluice/artifact"
+	"github.com/sluice-ml/sluice/engine/enginetest"
 	"github.com/sluice-ml/sluice/identity"
 	"github.com/sluice-ml/sluice/store"
 )
@@ -32,6 +33,7 @@ type world struct {
 	server *httptest.Server
 	client *arm.Client
 	log    *safeBuffer
+	copies *copies // of deployments, for their logs
 }
 
 // now is the clock of the tests; it stands still unless a test moves it.
@@ -56,7 +58,7 @@ func newWorld(t testing.TB, adjust ...func(*api.Config)) *world {
 	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
-	w := &world{t: t, log: &safeBuffer{}}
+	w := &world{t: t, log: &safeBuffer{}, copies: &copies{Engine: enginetest.New()}}
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
 	if w.store, err = store.Open(ctx, filepath.Join(dir, "sluice.db"), store.Options{Logger: logger}); err != nil {
@@ -78,6 +80,7 @@ func newWorld(t testing.TB, adjust ...func(*api.Config)) *world {
 		Logs: func(_ context.Context, workspace, endpoint, deployment, container string, tail int) (string, error) {
 			return strings.Join([]string{workspace, endpoint, deployment, container, "line"}, " "), nil
 		},
+		Instances:  w.copies,
 		ScoringURI: func(_, endpoint string) string { return "https://localhost:8443/endpoints/" + endpoint + "/score" },
 		PublicURL:  "https://localhost:7443",
 		SignKey:    bytes.Repeat([]byte{7}, 32),

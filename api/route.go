@@ -67,6 +67,8 @@ func routes() []route {
 	add("GET", deployPath+"/skus", (*server).listSKUs)
 	add("GET", deployPath+"/history", (*server).deploymentHistory)
 	add("GET", deployPath+"/events", (*server).deploymentEvents)
+	add("GET", deployPath+"/instances", (*server).listInstances)
+	add("GET", deployPath+"/logs", (*server).streamLogs)
 
 	for _, kind := range assetKinds() {
 		of := func(f func(*server, assetKind, http.ResponseWriter, *request) error) func(*server, http.ResponseWriter, *request) error {

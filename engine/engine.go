@@ -27,6 +27,8 @@ var (
 	ErrPortShared = errors.New("its copies would share one port of this machine")
 	// ErrNotFound says that there is no such instance.
 	ErrNotFound = errors.New("no such instance")
+	// ErrPosition says that a text is no position in a log.
+	ErrPosition = errors.New("no position in a log")
 )
 
 // Engine keeps workloads alive.
@@ -51,8 +53,9 @@ type Engine interface {
 	Instances(ctx context.Context, sel Selector) ([]Instance, error)
 
 	// Logs opens the output of an instance. It still answers for a while
-	// after the instance has ended. Unknown instances are ErrNotFound.
-	Logs(ctx context.Context, instance string, opts LogOptions) (io.ReadCloser, error)
+	// after the instance has ended. Unknown instances are ErrNotFound, and a
+	// From that no log gave is ErrPosition.
+	Logs(ctx context.Context, instance string, opts LogOptions) (Log, error)
 
 	// Describe says what this engine can host.
 	Describe(ctx context.Context) (Description, error)
@@ -244,8 +247,21 @@ func (s Selector) Matches(i Instance) bool {
 
 // LogOptions say which part of an instance's output is wanted.
 type LogOptions struct {
-	Tail   int  // last lines; 0 for everything that is kept
-	Follow bool // until the instance has ended or the context is done
+	Tail   int    // last lines; 0 for everything that is kept
+	From   string // instead of Tail: go on at this position of the same log
+	Follow bool   // until the instance has ended or the context is done
+}
+
+// Log is the output of an instance while it is read, by one goroutine.
+type Log interface {
+	io.ReadCloser
+	// Position names the place so many bytes before the next one that Read
+	// will give, for LogOptions.From. At most as many as the last Read gave may
+	// be gone back. It holds no space, no @ and nothing secret.
+	Position(back int) string
+	// Lost reports whether output that lay between two reads, or behind From,
+	// is not kept any more. It says so once.
+	Lost() bool
 }
 
 // Description is what an engine can host.

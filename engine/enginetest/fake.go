@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -187,7 +188,7 @@ func (c *fakeCopy) snapshot() engine.Instance {
 }
 
 // Logs implements engine.Engine.
-func (e *Engine) Logs(ctx context.Context, instance string, opts engine.LogOptions) (io.ReadCloser, error) {
+func (e *Engine) Logs(ctx context.Context, instance string, opts engine.LogOptions) (engine.Log, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c := e.copies[instance]
@@ -196,11 +197,14 @@ func (e *Engine) Logs(ctx context.Context, instance string, opts engine.LogOptio
 	}
 	text := c.log.Bytes()
 	start := tailStart(text, opts.Tail)
-	if !opts.Follow {
-		return io.NopCloser(bytes.NewReader(bytes.Clone(text[start:]))), nil
+	if opts.From != "" {
+		var err error
+		if start, err = strconv.Atoi(opts.From); err != nil || start < 0 || start > len(text) {
+			return nil, fmt.Errorf("opening the log of %s: %w", instance, engine.ErrPosition)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	return &followed{e: e, c: c, at: start, ctx: ctx, cancel: cancel}, nil
+	return &followed{e: e, c: c, at: start, once: !opts.Follow, ctx: ctx, cancel: cancel}, nil
 }
 
 // Describe implements engine.Engine.

@@ -57,6 +57,7 @@ var promises = []promise{
 	{"children are ended by force too", needsPIDs, childrenForced},
 	{"logs after the end", nil, logsAfterEnd},
 	{"logs are followed", nil, followsLogs},
+	{"a log goes on where it was left", nil, goesOnInLogs},
 	{"a followed log ends with its context", nil, followCancelled},
 	{"many lines are kept in order", nil, manyLines},
 	{"2000 lines a second are kept and hold nobody up", nil, chatty},

@@ -45,6 +45,46 @@ func followsLogs(s *stage) {
 	}
 }
 
+// goesOnInLogs stops reading everywhere and goes on there.
+func goesOnInLogs(s *stage) {
+	s.ensure(s.workload("w", engine.RestartNever, "print:one", "print:two", "print:three"), 1)
+	i := s.over("w", 1)[0]
+	const want = "one\ntwo\nthree\n"
+	open := func(from string) engine.Log {
+		r, err := s.Logs(s.Context(), i.ID, engine.LogOptions{From: from, Tail: 1})
+		if err != nil {
+			s.Fatalf("Logs from %q: %v", from, err)
+		}
+		return r
+	}
+	r, err := s.Logs(s.Context(), i.ID, engine.LogOptions{})
+	if err != nil {
+		s.Fatalf("Logs: %v", err)
+	}
+	defer r.Close()
+	for read := 0; read < len(want); {
+		n, err := r.Read(make([]byte, 5))
+		if err != nil {
+			s.Fatalf("reading: %v", err)
+		}
+		read += n
+		for back := range n + 1 {
+			from := r.Position(back)
+			again := open(from)
+			rest, err := io.ReadAll(again)
+			if err != nil || string(rest) != want[read-back:] || again.Lost() || strings.ContainsAny(from, " @\n") {
+				s.Errorf("from %q the log goes on %q, %v", from, rest, err)
+			}
+			again.Close()
+		}
+	}
+	for _, from := range []string{"x", "-1", "1:-1", " ", "99999999999999999999:1", "1:99999999999999999999"} {
+		if _, err := s.Logs(s.Context(), i.ID, engine.LogOptions{From: from}); !errors.Is(err, engine.ErrPosition) {
+			s.Errorf("Logs from %q: %v, want ErrPosition", from, err)
+		}
+	}
+}
+
 func followCancelled(s *stage) {
 	s.ensure(s.workload("w", engine.RestartAlways, "print:up", "wait"), 1)
 	i := s.running("w", 1)[0]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/sluice-ml/sluice/engine"
@@ -98,11 +99,13 @@ func (w logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// followed reads a log until the copy has ended or the context is done.
+// followed reads a log until the copy has ended or the context is done, or
+// once.
 type followed struct {
 	e      *Engine
 	c      *fakeCopy
 	at     int
+	once   bool
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -117,7 +120,7 @@ func (f *followed) Read(p []byte) (int, error) {
 		switch {
 		case n > 0 || len(p) == 0:
 			return n, nil
-		case ended:
+		case ended || f.once:
 			return 0, io.EOF
 		}
 		select {
@@ -127,6 +130,12 @@ func (f *followed) Read(p []byte) (int, error) {
 		}
 	}
 }
+
+// Position implements engine.Log.
+func (f *followed) Position(back int) string { return strconv.Itoa(f.at - back) }
+
+// Lost implements engine.Log: everything is kept.
+func (f *followed) Lost() bool { return false }
 
 func (f *followed) Close() error {
 	f.cancel()

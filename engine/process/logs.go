@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 const followEvery = 50 * time.Millisecond
 
 // Logs implements engine.Engine. What is kept is the newest 50 MB or so.
-func (e *Engine) Logs(ctx context.Context, id string, opts engine.LogOptions) (io.ReadCloser, error) {
+func (e *Engine) Logs(ctx context.Context, id string, opts engine.LogOptions) (engine.Log, error) {
 	if id == "" || len(id) > 255 || strings.HasPrefix(id, ".") || strings.ContainsAny(id, "/\\\x00") {
 		return nil, fmt.Errorf("opening the log of instance %q: %w", id, engine.ErrNotFound)
 	}
@@ -40,7 +41,12 @@ func (e *Engine) Logs(ctx context.Context, id string, opts engine.LogOptions) (i
 			return errors.Is(err, fs.ErrNotExist) || s.instance.Phase.Ended(), nil
 		}
 	}
-	if err := l.seek(opts.Tail); err != nil {
+	if opts.From != "" {
+		err = l.goOn(opts.From)
+	} else {
+		err = l.seek(opts.Tail)
+	}
+	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("opening the log of instance %q: %w", id, err)
 	}
@@ -57,6 +63,39 @@ type logReader struct {
 	last   bool                 // the instance has ended: what is there now is all
 	number int                  // of the open file, or of the one before the next
 	file   *os.File
+	offset int64 // in it
+	lost   bool  // a file went before it was read
+}
+
+// Position implements engine.Log: what one Read gives is all of one file.
+func (l *logReader) Position(back int) string {
+	return strconv.Itoa(l.number) + ":" + strconv.FormatInt(max(l.offset-int64(back), 0), 10)
+}
+
+// Lost implements engine.Log.
+func (l *logReader) Lost() bool {
+	lost := l.lost
+	l.lost = false
+	return lost
+}
+
+// goOn goes to a position, or to what comes next where that is not kept.
+func (l *logReader) goOn(position string) error {
+	first, second, ok := strings.Cut(position, ":")
+	number, err := strconv.ParseInt(first, 10, 32)
+	offset, offErr := strconv.ParseInt(second, 10, 63)
+	if !ok || err != nil || offErr != nil || number < 0 || offset < 0 {
+		return engine.ErrPosition
+	}
+	if number == 0 { // before the first
+		return nil
+	}
+	err = l.open(int(number), offset)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.lost = true
+		return nil
+	}
+	return err
 }
 
 // Read implements io.Reader.
@@ -93,6 +132,7 @@ func (l *logReader) readSome(p []byte) (int, error) {
 			// A later file seen before the end of this one means that
 			// this one has been written to its end.
 			n, err := l.file.Read(p)
+			l.offset += int64(n)
 			if n > 0 || err != nil && err != io.EOF {
 				return n, err
 			}
@@ -100,7 +140,10 @@ func (l *logReader) readSome(p []byte) (int, error) {
 		if later == 0 {
 			return 0, nil
 		}
-		if err := l.open(later, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.lost = l.lost || l.number > 0 && later > l.number+1
+		if err := l.open(later, 0); errors.Is(err, fs.ErrNotExist) {
+			l.lost = true
+		} else if err != nil {
 			return 0, err
 		}
 	}
@@ -125,7 +168,7 @@ func (l *logReader) open(number int, offset int64) error {
 		l.file.Close()
 	}
 	l.file = f
-	_, err = f.Seek(offset, io.SeekStart)
+	l.offset, err = f.Seek(offset, io.SeekStart)
 	return err
 }
 

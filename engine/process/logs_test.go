@@ -101,3 +101,45 @@ func TestFollowingOverRotation(t *testing.T) {
 		t.Errorf("following gave %q, want %q", got, want.String())
 	}
 }
+
+// A reader goes on from a position over files that went meanwhile, and says
+// that it could not read everything.
+func TestGoingOnWhereFilesWent(t *testing.T) {
+	dir := t.TempDir()
+	for n := 3; n <= 6; n++ {
+		writeLog(t, dir, n, fmt.Sprintf("%d\n", n))
+	}
+	open := func(from string) *logReader {
+		l := &logReader{dir: dir, ctx: t.Context(), cancel: func() {}}
+		if err := l.goOn(from); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for from, want := range map[string]string{
+		"0:0": "3\n4\n5\n6\n false", "3:0": "3\n4\n5\n6\n false", "3:2": "4\n5\n6\n false", "4:1": "\n5\n6\n false",
+		"2:7": "3\n4\n5\n6\n true", "6:2": " false", "6:99": " false", "9:0": " true",
+	} {
+		l := open(from)
+		text, err := io.ReadAll(l)
+		if got := fmt.Sprint(string(text), " ", l.Lost()); err != nil || got != want || l.Lost() {
+			t.Errorf("from %s: %q, %v; want %q, said once", from, got, err, want)
+		}
+		l.Close()
+	}
+
+	l := open("3:0")
+	defer l.Close()
+	if _, err := l.Read(make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{4, 5} {
+		if err := os.Remove(filepath.Join(dir, shim.LogName(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := io.ReadAll(l)
+	if string(text) != "6\n" || err != nil || !l.Lost() || l.Position(1) != "6:1" {
+		t.Errorf("after two files went: %q, %v, at %s", text, err, l.Position(1))
+	}
+}

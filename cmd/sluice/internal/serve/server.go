@@ -103,6 +103,7 @@ func Server(ctx context.Context, c Config) error {
 		Store: db, Artifacts: blobs, Keys: keys,
 		Authenticate: authenticate,
 		Logs:         logs{db, instances}.read,
+		Instances:    copies{instances},
 		ScoringURI:   scoringURIs(c),
 		PublicURL:    public,
 		SignKey:      []byte(identity.NewKey()),
