@@ -101,6 +101,9 @@ type LogPlace struct {
 	order []joined // the instances in after, by when they were first seen
 }
 
+// Begun reports whether a stream has begun.
+func (p *LogPlace) Begun() bool { return p.since > 0 }
+
 type joined struct {
 	instance string
 	made     int64

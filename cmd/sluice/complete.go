@@ -55,3 +55,25 @@ func (p *program) completeDeployments(flag string) cobra.CompletionFunc {
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }
+
+// completeInstances gives the instances of the deployment that -e and -n name,
+// ended ones included: their logs answer for a while.
+func (p *program) completeInstances(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	endpoint, _ := cmd.Flags().GetString("endpoint-name")
+	name, _ := cmd.Flags().GetString("name")
+	c, err := p.connect()
+	if err != nil || endpoint == "" || name == "" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	instances, err := c.DeploymentInstances(ctx, endpoint, name)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ids := make([]string, len(instances))
+	for i, instance := range instances {
+		ids[i] = instance.ID + "\t" + instance.Phase
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/arm"
-	"github.com/sluice-ml/sluice/cmd/sluice/internal/output"
 	"github.com/sluice-ml/sluice/manifest"
 )
 
@@ -177,63 +175,6 @@ func (p *program) deploymentDelete() *cobra.Command {
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is done")
 	unbuilt{[]string{"local"}}.register(cmd)
 	return cmd
-}
-
-func (p *program) deploymentLogs() *cobra.Command {
-	var n deploymentName
-	var lines int
-	var container string
-	cmd := &cobra.Command{
-		Use: "get-logs", Short: "Show the log of one instance", Args: noArgs,
-		Example: "  sluice online-deployment get-logs -e iris -n blue --lines 100",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := n.check(); err != nil {
-				return err
-			}
-			if lines < 1 {
-				return usage("--lines %d is not at least 1", lines)
-			}
-			container = strings.ToLower(container)
-			if container != "inference-server" && container != "storage-initializer" {
-				return usage("--container %s is neither inference-server nor storage-initializer", container)
-			}
-			c, err := p.connect()
-			if err != nil {
-				return err
-			}
-			text, err := c.DeploymentLogs(cmd.Context(), n.endpoint, n.name, container, lines)
-			if err != nil {
-				return err
-			}
-			return p.printLog(text)
-		},
-	}
-	n.register(p, cmd)
-	cmd.Flags().IntVarP(&lines, "lines", "l", 5000, "how many of the last lines")
-	cmd.Flags().StringVarP(&container, "container", "c", "inference-server", "inference-server or storage-initializer")
-	unbuilt{[]string{"local"}}.register(cmd)
-	return cmd
-}
-
-// printLog writes a log as it is, unless a format was asked for.
-func (p *program) printLog(text string) error {
-	if p.flags.query != "" || p.flags.formatGiven && p.flags.format != string(output.TSV) {
-		return p.print(text)
-	}
-	if _, tty := terminal(p.stdout); tty {
-		var b strings.Builder
-		for line := range strings.Lines(text) {
-			b.WriteString(clean(line) + "\n")
-		}
-		text = b.String()
-	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	if _, err := io.WriteString(p.stdout, text); err != nil {
-		return fmt.Errorf("writing the log: %w", err)
-	}
-	return nil
 }
 
 // withLogs adds where to look when a deployment failed and nothing better is

@@ -90,6 +90,8 @@ func (p *program) followEvents(ctx context.Context, c *arm.Client, n deploymentN
 		case sluice.ErrorCode(err) == sluice.CodeNotFound && !first:
 			p.note("%s is deleted", n.what())
 			return nil
+		case err != nil && first:
+			return err
 		case err != nil:
 			if err := line.lost(ctx, err); err != nil {
 				return err
