@@ -38,6 +38,7 @@ type world struct {
 	first     []sluice.Routes
 	envError  error
 	needs     []reconcile.Needs // of every Prepare
+	written   []sluice.Change   // by the loop
 }
 
 func newWorld(t *testing.T) *world {
@@ -124,9 +125,28 @@ func (w *world) Prepare(_ context.Context, n reconcile.Needs, progress func(step
 	return reconcile.Python{Dir: "/env", Bin: "/env/bin", Lock: "numpy==1.26.4\n"}, w.envError
 }
 
+// Store is the real one; what the loop writes is remembered.
+func (w *world) Get(ctx context.Context, key sluice.Key) (sluice.Resource, error) {
+	return w.db.Get(ctx, key)
+}
+func (w *world) List(ctx context.Context, q sluice.Query) (sluice.Page, error) {
+	return w.db.List(ctx, q)
+}
+func (w *world) Wait(ctx context.Context, after int64) (int64, error) { return w.db.Wait(ctx, after) }
+
+func (w *world) Commit(ctx context.Context, c sluice.Change) (int64, error) {
+	n, err := w.db.Commit(ctx, c)
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.written = append(w.written, c)
+	}
+	return n, err
+}
+
 // run starts the loop and gives what stops it.
 func (w *world) run() (stop func()) {
-	loop := reconcile.New(reconcile.Config{Store: w.db, Engine: w.engine, Environments: w, Publisher: w, Runner: "/runner",
+	loop := reconcile.New(reconcile.Config{Store: w, Engine: w.engine, Environments: w, Publisher: w, Runner: "/runner",
 		InstanceTypes: sluice.InstanceTypes(), Epoch: 1, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -50,6 +50,21 @@ func TestWhatHappensIsTold(t *testing.T) {
 		t.Errorf("events, written by the time the operation is done (-want +got):\n%s", diff)
 	}
 
+	// None of it cost the start a change of its own.
+	w.mu.Lock()
+	for _, c := range w.written {
+		with := 0
+		for _, r := range c.Put {
+			if r.Key().Kind == sluice.KindDeploymentEvent {
+				with++
+			}
+		}
+		if with > 0 && with == len(c.Put) {
+			t.Errorf("a change holds %d events and nothing else", with)
+		}
+	}
+	w.mu.Unlock()
+
 	// Another server finds what was told and tells nothing again; and while
 	// nothing happens, nothing is written.
 	stop()
