@@ -26,6 +26,7 @@ type call struct {
 	// The rest is guarded by the pool's mutex.
 	answered  bool
 	abandoned bool // nobody waits any more
+	judged    bool // what became of it is noted already
 	replays   int
 }
 

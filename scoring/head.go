@@ -16,6 +16,9 @@ type Head struct {
 	Length int64  // of the body; -1 when not told
 	// Get gives a header, repeated ones joined with commas; false when absent.
 	Get func(name string) (string, bool)
+	// Inside says that whoever keeps the instance asks, and no client of the
+	// endpoint: only they are told what scripts raise and where they stand.
+	Inside bool
 	// Headers gives all of them as a worker gets them: name, value, separated
 	// by zero bytes. It is called only when the script asks for them.
 	Headers func() []byte

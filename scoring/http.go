@@ -100,8 +100,17 @@ func headOf(r *http.Request) Head {
 			}
 			return strings.Join(values, ","), len(values) > 0
 		},
+		Inside:  inside(r),
 		Headers: func() []byte { return encodeHeaders(r) },
 	}
+}
+
+// inside reports whether a request comes from whoever keeps the instance: by the
+// Unix socket, which is theirs alone, and not by the gateway, which gives each
+// request that it passes on an id.
+func inside(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix" && len(r.Header["X-Request-Id"]) == 0
 }
 
 // encodeHeaders gives the headers as a worker gets them. Names with an

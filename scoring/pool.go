@@ -195,6 +195,7 @@ func (p *Pool) Abandon(c *call) {
 		if slot := w.slotOf(c); slot >= 0 {
 			// The worker looks at this byte before it calls run().
 			w.page.cancel(slot, 1)
+			w.noteLeft(c)
 			return
 		}
 	}

@@ -36,7 +36,7 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 		s.hold(ctx, h)
 	}
 	if kind == routeLive || kind == routeReady {
-		return s.health(kind)
+		return s.health(kind, h.Inside)
 	}
 	id, refusal, deprecated := idsOf(h)
 	if deprecated {
@@ -131,12 +131,16 @@ func (s *Server) hold(ctx context.Context, h Head) {
 }
 
 // health answers the two questions that need no worker.
-func (s *Server) health(kind routeKind) Reply {
-	if kind == routeLive {
+func (s *Server) health(kind routeKind, inside bool) Reply {
+	if kind == routeLive && inside {
 		return s.live()
 	}
 	phase, since := s.pool.Phase()
 	seconds := int(time.Since(since).Seconds())
+	if kind == routeLive {
+		return Reply{Status: 200, Type: typeJSON,
+			Body: fmt.Appendf(nil, `{"live":true,"phase":%q,"seconds":%d}`, phase, seconds)}
+	}
 	r := Reply{Status: 200, Type: typeJSON, Body: fmt.Appendf(nil, `{"live":true,"ready":%t,"phase":%q,"seconds":%d}`,
 		phase == PhaseReady, phase, seconds)}
 	if phase != PhaseReady {

@@ -115,7 +115,7 @@ func (w *worker) ask() {
 	if !phase.starting() {
 		return
 	}
-	stack := w.faults.stack(w.process)
+	stack := w.standing()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w.phase != phase {
@@ -133,10 +133,50 @@ func (w *worker) ask() {
 
 // askLate asks where a run() stands that is over its limit.
 func (w *worker) askLate(id uint64) {
-	stack := w.faults.stack(w.process)
+	stack := w.standing()
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
 	if w.stopped == id {
 		w.stack = stack
 	}
+}
+
+// leftAfter is how long a run() must have been inside, when nobody waits for it
+// any more, for that to be its fault.
+const leftAfter = time.Second
+
+// noteLeft notes a request that nobody waits for any more, if it has been in
+// run() for long. Callers hold the pool's mutex.
+func (w *worker) noteLeft(c *call) {
+	id, start := w.page.running()
+	so := time.Duration(monotonicNS() - start)
+	if id != c.id || so < leftAfter || c.id == w.stopped {
+		return
+	}
+	c.judged = true
+	go func() {
+		stack := w.standing()
+		p := w.pool
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return left(so, stack, p.settings) }})
+	}()
+}
+
+// standing asks the worker where it stands. It gives nothing while somebody else
+// asks. Callers must not hold the pool's mutex.
+func (w *worker) standing() []stackFrame {
+	p := w.pool
+	p.mu.Lock()
+	if w.asking || w.phase == phaseEnded {
+		p.mu.Unlock()
+		return nil
+	}
+	w.asking = true
+	p.mu.Unlock()
+	stack := w.faults.stack(w.process)
+	p.mu.Lock()
+	w.asking = false
+	p.mu.Unlock()
+	return stack
 }

@@ -1,7 +1,10 @@
 package scoring
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -168,6 +171,72 @@ def run(data):
 	if !ok || cause.Code != sluice.CauseScriptExited || cause.Line != 0 {
 		t.Errorf("the end is %v", err)
 	}
+}
+
+// What clients of the endpoint reach tells them nothing of the script's insides:
+// the gateway gives all it passes on an id.
+func TestOnlyTheKeeperIsToldMore(t *testing.T) {
+	r := start(t, "def init(): pass\ndef run(data): raise ValueError('secret of another client')\n")
+	r.score("x")
+	r.eventually("it is told", func() bool { return r.live().Trouble != nil })
+	got := r.send("GET", "/v2/health/live", "", "X-Request-Id", "1")
+	if got.Status != 200 || !strings.HasPrefix(got.Body, `{"live":true,"phase":"ready","seconds":`) || strings.Contains(got.Body, "secret") {
+		t.Errorf("a client is told %d %s", got.Status, got.Body)
+	}
+	for _, other := range []string{"/", "/v2/health/ready", "/score", "/swagger.json"} {
+		if got := r.get(other); strings.Contains(got.Body, "secret") {
+			t.Errorf("%s tells %s", other, got.Body)
+		}
+	}
+	// Over a port anybody may ask.
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := newFront(r.server)
+	go front.serve(t.Context(), port)
+	resp, err := clientTo("tcp", port.Addr().String()).Get("http://sluice/v2/health/live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || strings.Contains(string(body), "secret") || strings.Contains(string(body), "trouble") {
+		t.Errorf("over a port it tells %s, %v", body, err)
+	}
+}
+
+// A run() that goes on when its client has gone is told, with its place, and
+// counted once.
+func TestRunIsLeft(t *testing.T) {
+	r := start(t, gate+`
+def init():
+    pass
+def run(data):
+    if data == "slow":
+        hold("run")
+    return data
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://sluice/score", strings.NewReader("slow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { _, err := r.client.Do(req); gone <- err }()
+	r.file("run.held")
+	held := time.Now()
+	r.eventually("it has run for long enough", func() bool { return time.Since(held) > leftAfter })
+	cancel()
+	<-gone
+	var got *sluice.Cause
+	r.eventually("it is told", func() bool { got = r.live().Trouble; return got != nil })
+	if got.Code != sluice.CauseRunTimeout || got.Where() != "score.py:10" || !strings.Contains(got.Message, "nobody waited for it any more, in the last request") {
+		t.Errorf("told is %s at %s: %s", got.Code, got.Where(), got.Message)
+	}
+	r.touch("run.go")
+	r.score("fast").wants(t, 200, `"fast"`)
+	r.eventually("it is over", func() bool { return r.live().Trouble == nil })
 }
 
 func TestTroubleIsTold(t *testing.T) {

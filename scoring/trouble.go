@@ -97,13 +97,29 @@ func (t *troubles) judge(now time.Time) (news bool, again time.Duration) {
 			return false, wait
 		}
 	}
-	told := cause.Clean()
+	told := bounded(cause)
 	if t.last.counts {
 		told.Message += share(failed, of)
 	}
 	told.Request = sluice.Cause{Message: t.last.request}.Clean().Message
 	t.told, t.key, t.failed, t.of, t.toldAt = &told, key, failed, of, now
 	return true, t.untilCalm(now)
+}
+
+// maxEvidence bounds the lines that are told, and each of them in bytes.
+const (
+	maxEvidence = 20
+	maxToldLine = 1000
+)
+
+// bounded gives a cause as it may be told: it comes from the script.
+func bounded(c *sluice.Cause) sluice.Cause {
+	short := *c
+	short.Evidence = nil
+	for _, line := range c.Evidence[max(0, len(c.Evidence)-maxEvidence):] {
+		short.Evidence = append(short.Evidence, line[:min(len(line), maxToldLine)])
+	}
+	return short.Clean()
 }
 
 // untilCalm is when the trouble may be over without another request.
@@ -158,6 +174,18 @@ func raised(said []byte, s Settings) *sluice.Cause {
 		return &sluice.Cause{Code: sluice.CauseRunRaises, Message: "run() failed", File: scriptName(s)}
 	}
 	return withMemory(c, s)
+}
+
+// left is for a run() that was still inside when nobody waited any more.
+func left(after time.Duration, stack []stackFrame, s Settings) *sluice.Cause {
+	c := &sluice.Cause{Code: sluice.CauseRunTimeout, File: scriptName(s),
+		Message: fmt.Sprintf("run() had not finished after %.1f s, when nobody waited for it any more,", after.Seconds()),
+		Hint:    "make run() faster, or raise request_settings.request_timeout_ms, which bounds the wait"}
+	placed(c, stack, s)
+	if len(stack) > 0 {
+		c.Evidence = append([]string{"Stack " + headCalls}, shownLines(stack, s, maxShown)...)
+	}
+	return c
 }
 
 // late is for a run() that was over its limit. What the worker said tells where

@@ -27,6 +27,7 @@ type worker struct {
 	since   time.Time    // of the phase
 	stack   []stackFrame // where its start, or a run() over its limit, stood last
 	asks    *time.Timer  // for the next question where it stands
+	asking  bool         // one is under way
 	pending [slots]*call
 	count   int           // of pending
 	bytes   int           // of their frames
@@ -220,6 +221,7 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 func (w *worker) judge(c *call, outcome frame.Outcome, said []byte) {
 	p := w.pool
 	switch {
+	case c.judged:
 	case c.id == w.stopped:
 		stack := w.stack
 		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return late(said, stack, p.settings) }})

@@ -242,7 +242,7 @@ func (o *invokeOptions) refused(ctx context.Context, c *arm.Client, resp *http.R
 		}
 	}
 	f.write(o.stderr)
-	if resp.StatusCode != http.StatusFailedDependency {
+	if resp.StatusCode != http.StatusFailedDependency && resp.StatusCode != http.StatusRequestTimeout {
 		return silent(exitFailed)
 	}
 	if trouble := o.trouble(ctx, c, resp.Header); trouble != nil {

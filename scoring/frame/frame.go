@@ -78,11 +78,11 @@ type Outcome uint8
 const (
 	OK       Outcome = iota // the body is the JSON of what run() returned
 	Canceled                // run() was not called: nobody waits any more
-	Raised                  // run() raised an exception
+	Raised                  // run() raised an exception; the body is its cause as JSON
 	BadInput                // the input is not UTF-8; the body is JSON that says so
-	Internal                // the server part failed: what run() returned is not JSON
-	TimedOut                // run() raised TimeoutError
-	Exited                  // run() ended the interpreter; the worker goes away
+	Internal                // the server part failed: what run() returned is not JSON; likewise
+	TimedOut                // run() raised TimeoutError; likewise
+	Exited                  // run() ended the interpreter; likewise, and the worker goes away
 )
 
 // ErrShort says that a buffer does not hold a whole frame yet.
