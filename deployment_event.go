@@ -52,6 +52,7 @@ const (
 	EventOperationCanceled Happening = "OperationCanceled"
 	EventEnvironmentReady  Happening = "EnvironmentReady"
 	EventEnvironmentFailed Happening = "EnvironmentFailed"
+	EventRequestsFail      Happening = "RequestsFail" // although it is deployed
 )
 
 // What happens to an instance, in the order of its life.

@@ -27,12 +27,13 @@ const (
 type chronicle struct {
 	events []*sluice.DeploymentEvent // by Seq; those with Change 0 are not written yet
 	last   map[string]*sluice.DeploymentEvent
-	floor  time.Time // what ended before it may have been forgotten
-	ends   int       // ends of their own since an instance was ready
+	ready  map[string]bool // instances that were ready once
+	floor  time.Time       // what ended before it may have been forgotten
+	ends   int             // ends of their own since an instance was ready
 }
 
 func newChronicle(events []*sluice.DeploymentEvent) *chronicle {
-	c := &chronicle{last: map[string]*sluice.DeploymentEvent{}}
+	c := &chronicle{last: map[string]*sluice.DeploymentEvent{}, ready: map[string]bool{}}
 	for _, e := range events {
 		c.add(e)
 	}
@@ -50,20 +51,22 @@ func (c *chronicle) add(e *sluice.DeploymentEvent) {
 	}
 	switch {
 	case e.What == sluice.EventReady:
-		c.ends = 0
+		c.ends, c.ready[e.Instance] = 0, true
 	case e.What == sluice.EventEnded && e.Cause != nil:
 		c.ends++
 	}
 }
 
-// subjectOf names what an event is a step in the life of: an instance, or a
-// revision's environment. "" for what stands alone.
+// subjectOf names what an event is a step in the life of: an instance, a
+// revision's environment, or the requests. "" for what stands alone.
 func subjectOf(e *sluice.DeploymentEvent) string {
 	switch {
 	case e.Instance != "":
 		return "instance " + e.Instance
 	case e.What == sluice.EventEnvironmentReady || e.What == sluice.EventEnvironmentFailed:
 		return "revision " + e.Revision
+	case e.What == sluice.EventRequestsFail:
+		return "requests"
 	}
 	return ""
 }
@@ -115,6 +118,7 @@ func (c *chronicle) forget(over []*sluice.DeploymentEvent) {
 		gone[e] = true
 		if subject := subjectOf(e); c.last[subject] == e {
 			delete(c.last, subject)
+			delete(c.ready, e.Instance)
 		}
 		if e.At.After(c.floor) {
 			c.floor = e.At
@@ -125,7 +129,7 @@ func (c *chronicle) forget(over []*sluice.DeploymentEvent) {
 
 // subjects are those of a view about which something may yet be told.
 func (v view) subjects() map[string]bool {
-	live := map[string]bool{"revision " + v.deployment.Revision: true, "revision " + v.deployment.Serving: true}
+	live := map[string]bool{"revision " + v.deployment.Revision: true, "revision " + v.deployment.Serving: true, "requests": true}
 	for _, i := range v.instances {
 		if i.live() {
 			live["instance "+i.ID] = true
@@ -154,6 +158,9 @@ func (c *chronicle) implied(v view, now time.Time) []*sluice.DeploymentEvent {
 	}
 	for _, i := range v.instances {
 		out = append(out, c.steps(i, now)...)
+	}
+	if e := c.trouble(v, now); e != nil {
+		out = append(out, e)
 	}
 	if e := c.missing(v, now); e != nil {
 		out = append(out, e)
@@ -186,6 +193,26 @@ func (c *chronicle) environment(v view, now time.Time) *sluice.DeploymentEvent {
 	}
 	return &sluice.DeploymentEvent{At: now, What: sluice.EventEnvironmentFailed, Revision: revision,
 		Message: cause.Message, Cause: cause}
+}
+
+// troubleAgain is how long the same trouble is not told again.
+const troubleAgain = time.Minute
+
+// trouble tells why requests fail although all is deployed. Its figures change
+// with every request: only another cause is news, or the same much later.
+func (c *chronicle) trouble(v view, now time.Time) *sluice.DeploymentEvent {
+	t := v.deployment.Trouble
+	if t == nil {
+		return nil
+	}
+	if last := c.last["requests"]; last != nil && last.Cause != nil {
+		same := last.Cause.Code == t.Code && last.Cause.File == t.File && last.Cause.Line == t.Line
+		if same && (last.Cause.Instance == t.Instance || now.Sub(last.At) < troubleAgain) || now.Sub(last.At) < time.Second {
+			return nil
+		}
+	}
+	return &sluice.DeploymentEvent{At: now, What: sluice.EventRequestsFail, Revision: v.deployment.Serving,
+		Message: t.Error(), Cause: t}
 }
 
 // madeIn words how long the environment took, as far as the operation says.

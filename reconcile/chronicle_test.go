@@ -325,3 +325,54 @@ func TestOrdinals(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+// Why requests fail is told when it begins, and again only when it is another
+// reason: its figures change all the time.
+func TestTroubleIsTold(t *testing.T) {
+	c := newChronicle(nil)
+	d := deployment(sluice.StateSucceeded, "r1", "r1")
+	v := view{deployment: d}
+	trouble := func(line, failed int, instance string) *sluice.Cause {
+		return &sluice.Cause{Code: sluice.CauseRunRaises, File: "score.py", Line: line, Instance: instance,
+			Message: fmt.Sprintf("run() raised KeyError: 'x' in %d of the last 20 requests", failed)}
+	}
+	for n, step := range []struct {
+		after   time.Duration
+		trouble *sluice.Cause
+		want    int
+	}{
+		{0, nil, 0},
+		{0, trouble(3, 1, "a"), 1},
+		{time.Second, trouble(3, 2, "a"), 0},
+		{time.Hour, trouble(3, 20, "a"), 0},
+		{time.Second, trouble(9, 1, "a"), 1},
+		{time.Millisecond, trouble(10, 1, "a"), 0}, // not as fast as requests come
+		{30 * time.Second, trouble(9, 1, "b"), 0},
+		{time.Minute, trouble(9, 1, "b"), 1},
+	} {
+		at := epoch
+		if last := c.last["requests"]; last != nil {
+			at = last.At
+		}
+		d.Trouble = step.trouble
+		got := c.implied(v, at.Add(step.after))
+		if len(got) != step.want {
+			t.Fatalf("step %d: %d events, want %d", n, len(got), step.want)
+		}
+		for _, e := range got {
+			if e.What != sluice.EventRequestsFail || e.Cause != step.trouble || !strings.Contains(e.Message, "score.py:") {
+				t.Errorf("step %d: %+v", n, e)
+			}
+			c.append(d, e)
+		}
+	}
+}
+
+// A server that has just started knows from what was told which instances had
+// been ready: that one of them has ended is no failed start.
+func TestWhoWasReadyIsKnownAfterARestart(t *testing.T) {
+	c := chronicleOf(sluice.EventStarted, sluice.EventReady)
+	if !c.ready["a"] || c.ready["b"] {
+		t.Errorf("ready were %v, want a alone", c.ready)
+	}
+}

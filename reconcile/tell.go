@@ -9,7 +9,9 @@ import (
 	"github.com/sluice-ml/sluice"
 )
 
-// notice adds to the chronicle of a deployment what its view implies. Nothing
+// notice adds to the chronicle of a deployment what its view implies, and to the
+// view what only the chronicle knows: which instances were ready before this
+// server was there. Nothing
 // is written here: events go with what is written anyway, so that they cost a
 // start no change of their own, and else with [Loop.writeDown].
 func (l *Loop) notice(ctx context.Context, v view) error {
@@ -19,6 +21,10 @@ func (l *Loop) notice(ctx context.Context, v view) error {
 	c, err := l.chronicle(ctx, v.deployment)
 	if err != nil {
 		return err
+	}
+	for n := range v.instances {
+		i := &v.instances[n]
+		i.everReady = i.everReady || c.ready[i.ID]
 	}
 	for _, e := range c.implied(v, l.Now()) {
 		c.append(v.deployment, e)
