@@ -259,7 +259,7 @@ func (p *placer) copy(ctx context.Context, f sluice.TreeFile, to string, cloneOn
 	defer func() {
 		dst.Close()
 		if err != nil {
-			os.Remove(to)
+			err = errors.Join(err, os.Remove(to)) // what stays is in the way of whoever copies next
 		}
 	}()
 	if cloneOnly {

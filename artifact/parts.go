@@ -278,7 +278,7 @@ func (s *Store) Join(ctx context.Context, l sluice.LargeFile) error {
 			WithHint("the file changed while it was read, or was damaged on the way: upload it again")
 	}
 	if err := s.adopt(data, l.Digest); err != nil {
-		return fmt.Errorf("joining the parts of %s: %w", l.Digest, err)
+		return s.explain(ctx, fmt.Sprintf("an uploaded file of %d bytes", l.Size), s.dir, fmt.Errorf("joining the parts of %s: %w", l.Digest, err))
 	}
 	removeAll(dir)
 	return nil
@@ -296,7 +296,7 @@ func (s *Store) adopt(path, digest string) error {
 		return err
 	}
 	to := s.blobPath(digest)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(to)); err != nil {
 		return err
 	}
 	if err := os.Rename(path, to); err != nil {

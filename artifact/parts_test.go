@@ -18,10 +18,13 @@ import (
 )
 
 // TestMain makes this program a server that can be killed: see
-// TestKilledBetweenParts.
+// TestKilledBetweenParts and, for each of its steps, TestFaultAtEachStep.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("SLUICE_TEST_PARTS"); dir != "" {
 		sendUntilKilled(dir)
+	}
+	if dir := os.Getenv(childSteps); dir != "" {
+		os.Exit(stepsByThemselves(dir))
 	}
 	os.Exit(m.Run())
 }

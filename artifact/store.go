@@ -247,13 +247,25 @@ func (s *Store) writeFile(ctx context.Context, path string, mode fs.FileMode, se
 	if err := tmp.Close(); err != nil {
 		return fmt.Errorf("writing to the artifact store: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("writing to the artifact store: %w", err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return fmt.Errorf("writing to the artifact store: %w", err)
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// makeFolder makes a folder of blobs or trees last, if it is not there.
+func makeFolder(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 // sound gives the blob's file when it is there and its seal is whole. One whose

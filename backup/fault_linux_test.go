@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/backup"
 	"github.com/sluice-ml/sluice/home"
@@ -117,8 +115,7 @@ func (f *faulty) check(p killpoint.Point, fault killpoint.Fault) {
 		return
 	}
 	at := fmt.Sprintf("%s, %s", p, fault)
-	killed := fault == killpoint.Kill || fault == killpoint.Torn
-	if !killed && err != nil && !strings.HasPrefix(says, "Disk") {
+	if !fault.Kills() && err != nil && !strings.HasPrefix(says, "Disk") {
 		f.t.Errorf("%s: not a clear error: %s", at, says)
 	}
 	now := open(f.t, f.home())
@@ -155,8 +152,8 @@ func TestRestoreFaults(t *testing.T) {
 	if len(points) < 20 {
 		t.Errorf("only %d steps were seen: %v", len(points), points)
 	}
-	faults := []killpoint.Fault{killpoint.Kill, killpoint.Fail(unix.EIO), killpoint.Fail(unix.ENOSPC), killpoint.Torn, killpoint.Fail(unix.EROFS)}
 	for i, p := range points {
+		faults := killpoint.Faults(p)
 		f.check(p, faults[i%len(faults)])
 		if strings.HasPrefix(p.Name, "rename") || p.Name == "fsync" {
 			f.check(p, killpoint.Kill)
@@ -171,9 +168,10 @@ func TestSoakRestoreFaults(t *testing.T) {
 		t.Fatal(err, says)
 	}
 	points := f.rig.Points()
-	faults := []killpoint.Fault{killpoint.Kill, killpoint.Torn, killpoint.Fail(unix.EIO), killpoint.Fail(unix.ENOSPC), killpoint.Fail(unix.EROFS)}
 	for soak.More() {
-		f.check(points[soak.Draw(len(points))], faults[soak.Draw(len(faults))])
+		p := points[soak.Draw(len(points))]
+		faults := killpoint.Faults(p)
+		f.check(p, faults[soak.Draw(len(faults))])
 	}
 }
 

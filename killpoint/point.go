@@ -30,15 +30,18 @@ type Point struct {
 // String names the point.
 func (p Point) String() string { return fmt.Sprintf("%s #%d", p.Call, p.N) }
 
-// random is what differs from run to run in a name.
-var random = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{16,}|[0-9]+`)
+// random is what differs from run to run in a name, and drawn a name that is
+// nothing else.
+var (
+	random = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|[0-9]+`)
+	drawn  = regexp.MustCompile(`^([0-9a-f]{2}|[0-9a-z]{12,})$`)
+)
 
-// shape gives the kind of a file by its path. What has no letters but those of
-// a digest is a digest's folder.
+// shape gives the kind of a file by its path.
 func shape(path string) string {
 	elems := strings.Split(filepath.ToSlash(path), "/")
 	for i, e := range elems {
-		if len(e) == 2 && strings.Trim(e, "0123456789abcdef") == "" {
+		if drawn.MatchString(e) {
 			elems[i] = "*"
 			continue
 		}

@@ -243,3 +243,15 @@ func (r *Rig) answer(listener int, n notification) {
 		}
 	}
 }
+
+// Faults gives each fault that a point can have.
+func Faults(p Point) []Fault {
+	all := []Fault{Kill, Fail(unix.EIO), Fail(unix.ENOSPC), Fail(unix.EROFS)}
+	if p.Writes() {
+		all = append(all, Torn)
+	}
+	return all
+}
+
+// Kills reports whether the fault ends the program.
+func (f Fault) Kills() bool { return f.errno == 0 }

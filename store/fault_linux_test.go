@@ -157,7 +157,7 @@ func (f *faulty) check(p killpoint.Point, fault killpoint.Fault) {
 		return
 	}
 	at := fmt.Sprintf("%s, %s", p, fault)
-	if killed := fault == killpoint.Kill || fault == killpoint.Torn; killed != (err != nil) || complaint != "" {
+	if fault.Kills() != (err != nil) || complaint != "" {
 		t.Errorf("%s: the writer ended with %v: %s", at, err, complaint)
 	}
 	if fault == killpoint.Fail(unix.ENOSPC) && p.Writes() && strings.HasSuffix(p.File, "-wal") {
@@ -184,14 +184,6 @@ func (f *faulty) check(p killpoint.Point, fault killpoint.Fault) {
 	sound(t, f.path)
 }
 
-func faultsOf(p killpoint.Point) []killpoint.Fault {
-	all := []killpoint.Fault{killpoint.Kill, killpoint.Fail(unix.EIO), killpoint.Fail(unix.ENOSPC), killpoint.Fail(unix.EROFS)}
-	if p.Writes() {
-		all = append(all, killpoint.Torn)
-	}
-	return all
-}
-
 // Each kind of step, its first and its last, is once the last of the process
 // and once one that fails.
 func TestFaultAtEachKindOfStep(t *testing.T) {
@@ -202,7 +194,7 @@ func TestFaultAtEachKindOfStep(t *testing.T) {
 		t.Errorf("only %d kinds of steps were seen: %v", len(sample), sample)
 	}
 	for i, p := range sample {
-		faults := faultsOf(p)
+		faults := killpoint.Faults(p)
 		f.check(p, faults[0])
 		f.check(p, faults[1+i%(len(faults)-1)])
 	}

@@ -15,7 +15,7 @@ func TestSoakFaultAtAnyStep(t *testing.T) {
 	t.Logf("%d steps", len(points))
 	for soak.More() {
 		p := points[soak.Draw(len(points))]
-		faults := faultsOf(p)
+		faults := killpoint.Faults(p)
 		f.check(p, faults[soak.Draw(len(faults))])
 	}
 }
