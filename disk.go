@@ -11,6 +11,9 @@ type DiskUse struct {
 	Warn         int   `json:"warn"`           // the share of the budget at which to warn, in percent
 	Free         int64 `json:"free"`           // what may still be written to the disk
 	Size         int64 `json:"size,omitempty"` // of the disk; 0 when not known
+	// Refuses says why the disk takes no writes; "" when it does, or when
+	// nobody tried.
+	Refuses string `json:"refuses,omitempty"`
 }
 
 // Used gives what all of it takes.
@@ -29,10 +32,12 @@ func (u DiskUse) Fits(bytes int64) bool {
 // or 2 GiB where that is less.
 func nearlyFull(size int64) int64 { return min(size/20, 2<<30) }
 
-// Warning gives a sentence when the budget or the disk is nearly used up, else
-// "".
+// Warning gives a sentence when the disk takes no writes, or the budget or the
+// disk is nearly used up, else "".
 func (u DiskUse) Warning() string {
 	switch used := u.Used(); {
+	case u.Refuses != "":
+		return u.Refuses
 	case u.Budget > 0 && used >= u.Budget:
 		return fmt.Sprintf("models and environments take %s, and disk.budget allows %s", FormatBytes(used), FormatBytes(u.Budget))
 	case u.Budget > 0 && float64(used) >= float64(u.Budget)*float64(u.Warn)/100:

@@ -10,6 +10,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -90,4 +91,15 @@ func At(dir string) (Room, bool) {
 func ReadOnly(dir string) bool {
 	room, ok := At(dir)
 	return ok && room.ReadOnly
+}
+
+// Try writes a small file below dir and removes it, and says what becomes of
+// that.
+func Try(dir string) error {
+	f, err := os.CreateTemp(dir, ".try-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("x")
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }

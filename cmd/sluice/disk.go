@@ -17,5 +17,8 @@ func diskWarning(u *sluice.DiskUse) string {
 	if u == nil || u.Warning() == "" {
 		return ""
 	}
+	if u.Refuses != "" {
+		return u.Refuses
+	}
 	return u.Warning() + ": `sluice prune` removes what nothing needs"
 }

@@ -33,7 +33,8 @@ type installation struct {
 	programs string
 	home     string
 	client   *http.Client
-	as       func(*exec.Cmd) // how its programs are started; nil as we are
+	as       func(*exec.Cmd)       // as whom its programs are started; nil as we are
+	launch   func(*exec.Cmd) error // starts them; nil for the usual way
 }
 
 func newInstallation(t *testing.T) *installation {
@@ -105,7 +106,12 @@ func (in *installation) try(args ...string) (stdout, stderr string, err error) {
 	}
 	var out, trouble bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &trouble
-	err = cmd.Run()
+	if in.launch == nil {
+		in.launch = (*exec.Cmd).Start
+	}
+	if err = in.launch(cmd); err == nil {
+		err = cmd.Wait()
+	}
 	return out.String(), trouble.String(), err
 }
 

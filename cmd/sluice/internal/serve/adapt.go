@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/collect"
+	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/engine"
 	"github.com/sluice-ml/sluice/engine/process"
 	"github.com/sluice-ml/sluice/home"
@@ -136,6 +137,9 @@ func (s status) read(ctx context.Context) any {
 	counting, cancel := context.WithTimeout(ctx, countTime)
 	defer cancel()
 	if use, err := s.disk.Use(counting); err == nil {
+		if err := disk.Try(s.config.Home.Run()); disk.HasFailed(err) {
+			use.Refuses = disk.Refusal("anything", string(s.config.Home), err)
+		}
 		body.Disk = &use
 	} else if counting.Err() == nil {
 		s.config.Logger.Error("counting the disk for status", "err", err)
