@@ -238,3 +238,36 @@ func TestRestoreToAMountPoint(t *testing.T) {
 		t.Errorf("%v is left (%v)", left, err)
 	}
 }
+
+// A disk that has become read-only is when a backup is wanted most: what was
+// acknowledged is in it, whether the server was stopped or killed.
+func TestBackupOfAReadOnlyDisk(t *testing.T) {
+	for _, stopped := range []bool{true, false} {
+		in := install(t)
+		in.register("m", "x")
+		d := smalldisk.New(t, 16<<20)
+		dir := home.Dir(filepath.Join(d.Dir, "h"))
+		if stopped {
+			if err := in.db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// With modes and times, by which the artifact store knows its files.
+		if out, err := exec.Command("cp", "-a", string(in.dir), string(dir)).CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
+		if wal, err := os.Stat(dir.Database() + "-wal"); (err != nil) != stopped {
+			t.Fatalf("stopped %t: the log is %v, %v", stopped, wal, err)
+		}
+		for _, shared := range []string{dir.Database() + "-shm"} { // a machine that has restarted has none
+			if err := os.Remove(shared); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		d.ReadOnly(true)
+		if got := restore(t, (&installation{t: t, dir: dir}).backup()).models(); got["m"] != "x" {
+			t.Errorf("stopped %t: got %v", stopped, got)
+		}
+		d.ReadOnly(false)
+	}
+}

@@ -67,6 +67,7 @@ type taking struct {
 	small     map[string][]byte // the small files and the trees, by their name in the archive
 	blobs     map[string]int64  // by digest
 	held      time.Time
+	readOnly  bool // the disk of the home: nothing can be collected, or held
 	done      int64
 }
 
@@ -75,11 +76,13 @@ func (t *taking) copied() string { return filepath.Join(t.Scratch, databaseName)
 // database copies the database and holds the trees that the copy needs. Nothing
 // can be collected in between.
 func (t *taking) database(ctx context.Context) error {
-	release, err := t.artifacts.Freeze()
-	if err != nil {
-		return err
+	if t.readOnly = disk.ReadOnly(string(t.Home)); !t.readOnly {
+		release, err := t.artifacts.Freeze()
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	defer release()
 	t.manifest = Manifest{Format: format, Sluice: t.Version, Taken: time.Now().UTC()}
 	if err := store.Snapshot(ctx, t.Home.Database(), t.copied()); err != nil {
 		return err
@@ -116,7 +119,7 @@ func (t *taking) look(ctx context.Context) (err error) {
 // there no more.
 func (t *taking) hold(ctx context.Context) (missing string, err error) {
 	for _, tree := range t.manifest.Trees {
-		has, err := t.artifacts.HasTree(ctx, tree)
+		has, err := t.has(ctx, tree)
 		if err != nil {
 			return "", err
 		}
@@ -126,6 +129,17 @@ func (t *taking) hold(ctx context.Context) (missing string, err error) {
 	}
 	t.held = time.Now()
 	return "", nil
+}
+
+func (t *taking) has(ctx context.Context, tree string) (bool, error) {
+	if !t.readOnly {
+		return t.artifacts.HasTree(ctx, tree)
+	}
+	_, err := t.artifacts.GetTree(ctx, tree)
+	if sluice.ErrorCode(err) == sluice.CodeNotFound {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // gather reads what is small and sums all up for the manifest.

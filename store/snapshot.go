@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -27,10 +28,51 @@ func Snapshot(ctx context.Context, path, into string) error {
 	if err := f.Close(); err != nil {
 		return disk.Explain("a copy of the database", into, fmt.Errorf("copying the database: %w", err))
 	}
-	if err := vacuumInto(ctx, path, into); err != nil {
+	if disk.ReadOnly(path) {
+		err = copyFiles(ctx, path, into)
+	} else {
+		err = vacuumInto(ctx, path, into)
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(into))
 	}
 	return nil
+}
+
+// copyFiles is for a database on a disk that is read-only, where SQLite cannot
+// make the side files without which it reads nothing, and where nothing changes
+// that could be half copied. The log goes into the copy.
+func copyFiles(ctx context.Context, path, into string) error {
+	log := into + "-wal"
+	defer os.Remove(log)
+	for _, c := range [][2]string{{path, into}, {path + "-wal", log}} {
+		if err := copyFile(c[0], c[1]); err != nil && (c[0] == path || !errors.Is(err, fs.ErrNotExist)) {
+			return disk.Explain("a copy of the database", into, fmt.Errorf("copying the database: %w", err))
+		}
+	}
+	db, err := sqlitePool(into, "?mode=rw&_dqs=0&_defensive=1", 1, 1)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("copying the database %s: %w", path, explainSQLite(into, err))
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 func vacuumInto(ctx context.Context, path, into string) error {
