@@ -1,7 +1,9 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,9 +43,19 @@ func NewScratch(dir, name string) (*Scratch, error) {
 			}
 		}
 	}
+	for try := 0; ; try++ {
+		s, err := newMarked(dir, prefix)
+		// Another one that begins may have taken ours for a leftover.
+		if err == nil || try == 3 || !errors.Is(err, fs.ErrNotExist) {
+			return s, disk.Explain(name, dir, err)
+		}
+	}
+}
+
+func newMarked(dir, prefix string) (*Scratch, error) {
 	made, err := os.MkdirTemp(dir, prefix) // 0700
 	if err != nil {
-		return nil, disk.Explain(name, dir, fmt.Errorf("making a folder for it: %w", err))
+		return nil, fmt.Errorf("making a folder for what is under way: %w", err)
 	}
 	s := &Scratch{Dir: made}
 	if s.lock, err = os.OpenFile(filepath.Join(made, lockName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
@@ -51,26 +63,42 @@ func NewScratch(dir, name string) (*Scratch, error) {
 	}
 	if err != nil {
 		s.Remove()
-		return nil, disk.Explain(name, dir, fmt.Errorf("making a folder for it: %w", err))
+		return nil, fmt.Errorf("making a folder for what is under way: %w", err)
 	}
 	return s, nil
 }
 
-// removeLeft removes a folder whose maker was killed.
+// removeLeft removes a folder whose maker was killed. What stays is tried again
+// the next time.
 func removeLeft(dir string) {
 	f, err := openMark(filepath.Join(dir, lockName))
 	if err != nil {
+		_ = os.Remove(dir) // killed before it had a mark, and so before it had anything
 		return
 	}
 	defer f.Close()
 	if ok, err := lockFile(f); ok && err == nil {
-		_ = os.RemoveAll(dir) // what stays is tried again the next time
+		removeMarked(dir)
+	}
+}
+
+// removeMarked removes a folder, the mark last: until then it is known for what
+// it is.
+func removeMarked(dir string) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != lockName {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err == nil {
+		_ = os.RemoveAll(dir)
 	}
 }
 
 // Remove removes the folder, if it still has its name.
 func (s *Scratch) Remove() {
-	_ = os.RemoveAll(s.Dir)
+	removeMarked(s.Dir)
 	if s.lock != nil {
 		s.lock.Close()
 	}
