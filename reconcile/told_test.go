@@ -47,6 +47,27 @@ func TestHearBelievesNothing(t *testing.T) {
 	}
 }
 
+func FuzzHear(f *testing.F) {
+	f.Add([]byte(`{"phase":"init","version":"init-3","at":{"file":"score.py","line":12,"function":"load","stack":["a"]}}`))
+	f.Add([]byte(`{"phase":"ready","version":"ready-9","served":true,"trouble":{"code":"RunRaises","message":"m","line":-3}}`))
+	f.Add([]byte(`{"version":"\u001b[2J","at":{"function":"\u009b"},"trouble":{"message":"\ud800","evidence":[""]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := hear(probe.Answer{Status: 200, Body: body})
+		texts := []string{got.phase}
+		if got.at != nil {
+			texts = append(texts, got.at.sentence())
+		}
+		if got.trouble != nil {
+			texts = append(texts, got.trouble.Error())
+		}
+		for _, text := range texts {
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 }) {
+				t.Errorf("a control character is left in %q", text)
+			}
+		}
+	})
+}
+
 func TestSentence(t *testing.T) {
 	for want, p := range map[string]place{
 		"at score.py:12 in load": {file: "score.py", line: 12, function: "load"},

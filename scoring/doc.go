@@ -15,8 +15,9 @@
 // answers, status, headers and text; the differences are listed with their
 // reasons in contract_test.go. Beyond it: GET / says 503 until every worker is
 // ready; GET /v2/health/live answers at once whatever the workers do and names
-// the phase; an answer to a request that was never begun carries
-// "x-sluice-not-started: true".
+// the phase, and to whoever keeps the instance all of [Live]: where a slow start
+// stands and why requests fail; an answer to a request that was never begun
+// carries "x-sluice-not-started: true".
 //
 // Use it through [Main], or: [ParseFlags], [Resolve], [New], [Server.Run].
 //

@@ -39,7 +39,8 @@ func (p *program) endpointInvoke() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "invoke", Short: "Send a request to an endpoint", Args: noArgs,
 		Long: "Sends the JSON in a file to an endpoint, with its key, and prints the answer:\n" +
-			"as it is at a terminal and with -o tsv, else as a JSON string.",
+			"as it is at a terminal and with -o tsv, else as a JSON string. When the model\n" +
+			"did not answer, the last lines say why: exception, file and line.",
 		Example: "  sluice online-endpoint invoke -n iris -r request.json\n" +
 			"  sluice online-endpoint invoke -n iris -d green -r request.json\n" +
 			"  echo '{\"data\": [[5.1, 3.5, 1.4, 0.2]]}' | sluice online-endpoint invoke -n iris -r - -o tsv",

@@ -12,18 +12,33 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-from typing import Any, NoReturn
+import sys
+from typing import Any, Callable, NoReturn
 
 end = os._exit  # the real one
+_enable: Callable[..., None] = faulthandler.enable
 
 
 def install(descriptor: int) -> None:
     """Send everything to the descriptor from now on, for this process only."""
     os.set_inheritable(descriptor, False)
-    faulthandler.enable(file=descriptor)
+    _enable(file=descriptor)
     faulthandler.register(signal.SIGURG, file=descriptor, all_threads=False)
+    _share_handler(descriptor)
     _tell_exits(descriptor)
     os.register_at_fork(after_in_child=_leave)
+
+
+def _share_handler(descriptor: int) -> None:
+    """Keep a script that wants crashes on standard error from taking them away:
+    the server copies them there. Where it names another place, it has its way."""
+
+    def enable(file: Any = None, all_threads: bool = True, **more: Any) -> None:
+        if file is None or file is sys.stderr or file == 2:
+            file = descriptor
+        _enable(file=file, all_threads=all_threads, **more)
+
+    faulthandler.enable = enable
 
 
 def _tell_exits(descriptor: int) -> None:
@@ -45,4 +60,4 @@ def _tell_exits(descriptor: int) -> None:
 def _leave() -> None:
     """A child's crash is its own: it goes where it would go without us."""
     faulthandler.unregister(signal.SIGURG)
-    faulthandler.enable(file=2)
+    _enable(file=2)

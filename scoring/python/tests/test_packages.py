@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Dict
 
@@ -9,6 +10,7 @@ import sluice_failures as failures
 import sluice_models as models
 import sluice_packages as packages
 import sluice_places as places
+from sluice_warnings import Saved, VersionWarnings
 from test_failures import cause_for, settings_for
 
 
@@ -218,6 +220,23 @@ def test_the_pickle_says_what_saved_it(
     # Nothing was loaded: it is something else.
     script = "def init(): raise AttributeError('_loss')\ndef run(d): pass\n"
     assert cause_for(settings_for(tmp_path, script, folder))["code"] == "InitRaised"
+
+
+def test_older_versions_of_sklearn_warn_in_words() -> None:
+    shown = warnings.showwarning
+    try:
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            heard = VersionWarnings()
+            warnings.warn(
+                "Trying to unpickle estimator SVC from version 1.0.2 when using version 1.2.2. "
+                "This might lead to breaking code or invalid results.",
+                stacklevel=1,
+            )
+            warnings.warn("something else", stacklevel=1)
+    finally:
+        warnings.showwarning = shown
+    assert heard.seen == [Saved("scikit-learn", "1.0.2", "1.2.2")]
 
 
 def test_an_mlflow_model_says_what_it_needs(tmp_path: Path, site: Path) -> None:
