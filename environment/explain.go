@@ -245,16 +245,8 @@ func (r *request) askIndex(ctx context.Context, j *job, f finding) finding {
 	slices.SortStableFunc(series, func(a, b Version) int { return distance(a, here) - distance(b, here) })
 	if p, ok := r.b.backend.(pip); ok {
 		versions, refused := p.diagnose(ctx, j, f.requirement, r.plan.Options)
-		name := requirementName(f.requirement)
-		switch {
-		case refused != "":
-			return finding{code: sluice.CauseIndex, why: strings.ToLower(refused)}
-		case len(versions) == 0:
-			f.why = "the package index has no package " + name
-			return f
-		case !slices.ContainsFunc(versions, func(v string) bool { return isVersion(v, exactVersion(f.requirement)) }):
-			f.why = fmt.Sprintf("the package index has no version %s (the last it has are %s)", f.requirement, strings.Join(versions[max(0, len(versions)-5):], ", "))
-			return f
+		if known, ok := f.diagnosed(versions, refused, ctx.Err() == nil); ok {
+			return known
 		}
 	}
 	series = slices.DeleteFunc(series, func(v Version) bool { return v.Series() == here.Series() })
@@ -269,6 +261,25 @@ func (r *request) askIndex(ctx context.Context, j *job, f finding) finding {
 		f.why = fmt.Sprintf("%s has no wheel for Python %s", f.requirement, here.Series())
 	}
 	return f
+}
+
+// diagnosed says what the index's answer makes of a finding, by the versions
+// that it has of the package, and whether that is all there is to know. One that
+// was not waited for to its end says nothing.
+func (f finding) diagnosed(versions []string, refused string, complete bool) (finding, bool) {
+	switch {
+	case !complete:
+		return f, true
+	case refused != "":
+		return finding{code: sluice.CauseIndex, why: strings.ToLower(refused)}, true
+	case len(versions) == 0:
+		f.why = "the package index has no package " + requirementName(f.requirement)
+		return f, true
+	case !slices.ContainsFunc(versions, func(v string) bool { return isVersion(v, exactVersion(f.requirement)) }):
+		f.why = fmt.Sprintf("the package index has no version %s (the last it has are %s)", f.requirement, strings.Join(versions[max(0, len(versions)-5):], ", "))
+		return f, true
+	}
+	return f, false
 }
 
 // wheelHint says how to get the Python that a package has a wheel for, which

@@ -1,6 +1,35 @@
 package environment
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sluice-ml/sluice"
+)
+
+// What an index was not waited for to say is not guessed.
+func TestDiagnosed(t *testing.T) {
+	f := finding{code: sluice.CauseUnresolvable, requirement: "iota==2.0", why: "nothing was found for iota==2.0"}
+	for _, tt := range []struct {
+		name     string
+		versions []string
+		refused  string
+		complete bool
+		code     sluice.CauseCode
+		why      string
+		ok       bool
+	}{
+		{"not waited for", nil, "", false, sluice.CauseUnresolvable, "nothing was found for iota==2.0", true},
+		{"refused", nil, "401 Unauthorized", true, sluice.CauseIndex, "401 unauthorized", true},
+		{"no package", nil, "", true, sluice.CauseUnresolvable, "the package index has no package iota", true},
+		{"other versions", []string{"1.0", "3.0"}, "", true, sluice.CauseUnresolvable, "the package index has no version iota==2.0 (the last it has are 1.0, 3.0)", true},
+		{"the version", []string{"1.0", "2.0"}, "", true, sluice.CauseUnresolvable, "nothing was found for iota==2.0", false},
+	} {
+		got, ok := f.diagnosed(tt.versions, tt.refused, tt.complete)
+		if got.code != tt.code || got.why != tt.why || ok != tt.ok {
+			t.Errorf("%s: got %+v, %v", tt.name, got, ok)
+		}
+	}
+}
 
 func TestLoosenHint(t *testing.T) {
 	for why, want := range map[string]string{
