@@ -17,8 +17,7 @@ var self = sluice.Actor{Name: "sluice"}
 // next change forgets it everywhere else.
 func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	d, op := *v.deployment, v.operation
-	failed := a.done != nil && a.done.cause != nil
-	change := sluice.Change{Actor: self, Observed: !failed}
+	change := sluice.Change{Actor: self, Observed: a.done == nil || a.done.cause == nil}
 	if a.serving != nil {
 		d.Serving = *a.serving
 	}
@@ -29,7 +28,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 			l.end(&next, a.done.cause)
 			l.opEnded(v, &next)
 			d.State, d.Cause, d.Operation = sluice.StateSucceeded, a.done.cause, ""
-			if failed {
+			if a.done.cause != nil {
 				d.State = sluice.StateFailed
 			}
 		}
@@ -50,7 +49,7 @@ func (l *Loop) record(ctx context.Context, v view, a actions) error {
 	if err != nil {
 		return fmt.Errorf("recording progress: %w", err)
 	}
-	if failed {
+	if a.done != nil && a.done.cause != nil {
 		l.Logger.Info("operation failed", "deployment", d.Endpoint+"/"+d.Name,
 			"operation", op.Name, "cause", a.done.cause.Code, "message", a.done.cause.Message)
 	}
