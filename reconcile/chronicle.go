@@ -30,7 +30,14 @@ type chronicle struct {
 	ready  map[string]bool // instances that were ready once
 	floor  time.Time       // what ended before it may have been forgotten
 	ends   int             // ends of their own since an instance was ready
+	vacant []vacancy       // places of instances that ended and were not replaced yet, oldest first
 }
+
+// vacancy is the place of an instance that ended by itself.
+type vacancy struct{ instance, revision string }
+
+// maxVacant bounds the vacancies that are remembered.
+const maxVacant = 2 * sluice.MaxInstances
 
 func newChronicle(events []*sluice.DeploymentEvent) *chronicle {
 	c := &chronicle{last: map[string]*sluice.DeploymentEvent{}, ready: map[string]bool{}}
@@ -50,11 +57,29 @@ func (c *chronicle) add(e *sluice.DeploymentEvent) {
 		c.last[subject] = e
 	}
 	switch {
+	case e.What == sluice.EventStarted:
+		_, c.vacant = fill(c.vacant, e)
 	case e.What == sluice.EventReady:
+		if c.ends >= loud {
+			c.vacant = nil // starts were not told, so who replaced whom is not known
+		}
 		c.ends, c.ready[e.Instance] = 0, true
 	case e.What == sluice.EventEnded && e.Cause != nil:
 		c.ends++
+		c.vacant = append(slices.Clone(c.vacant[max(len(c.vacant)-maxVacant+1, 0):]), vacancy{e.Instance, e.Revision})
+	case e.What == sluice.EventOperationDone || e.What == sluice.EventOperationFailed:
+		c.vacant = nil // what starts from here on is not a replacement
 	}
+}
+
+// fill gives the instance whose place a start takes, "" for a new place, and the
+// vacancies that are left. It alters nothing in place.
+func fill(vacant []vacancy, started *sluice.DeploymentEvent) (instance string, left []vacancy) {
+	at := slices.IndexFunc(vacant, func(v vacancy) bool { return v.revision == started.Revision })
+	if at < 0 {
+		return "", vacant
+	}
+	return vacant[at].instance, slices.Delete(slices.Clone(vacant), at, at+1)
 }
 
 // subjectOf names what an event is a step in the life of: an instance, a
@@ -166,8 +191,18 @@ func (c *chronicle) implied(v view, now time.Time) []*sluice.DeploymentEvent {
 		out = append(out, e)
 	}
 	slices.SortStableFunc(out, func(a, b *sluice.DeploymentEvent) int { return a.At.Compare(b.At) })
+	vacant := c.vacant
 	for _, e := range out {
 		e.At = kept(e.At)
+		switch {
+		case e.What == sluice.EventEnded && e.Cause != nil:
+			vacant = append(slices.Clone(vacant), vacancy{e.Instance, e.Revision})
+		case e.What == sluice.EventStarted:
+			var before string
+			if before, vacant = fill(vacant, e); before != "" {
+				e.Message = "started in place of " + before
+			}
+		}
 		if v.operation != nil {
 			e.Operation, e.Verb = v.operation.Name, v.operation.Verb
 		}

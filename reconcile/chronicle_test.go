@@ -37,7 +37,8 @@ func chronicleOf(what ...sluice.Happening) *chronicle {
 		if w == sluice.EventEnded {
 			e.Cause = &sluice.Cause{Message: "it crashed"}
 		}
-		if w == sluice.EventEnvironmentReady || w == sluice.EventEnvironmentFailed {
+		switch w {
+		case sluice.EventEnvironmentReady, sluice.EventEnvironmentFailed, sluice.EventOperationFailed:
 			e.Instance = ""
 		}
 		c.append(deployment(sluice.StateSucceeded, "r1", "r1"), e)
@@ -124,6 +125,15 @@ func TestImplied(t *testing.T) {
 		}()}, want: []string{"Ended c: init() raised ValueError: boom (the 6th end in a row) [InitRaised]"}},
 		{name: "the end of a crash loop", told: crashes, view: view{instances: one(engine.Running, func(i *seen) { i.ID, i.ready = "b", true })},
 			want: []string{"Ready b: ready 8.0 s after it was started"}},
+		{name: "a replacement", told: []sluice.Happening{ready, ended}, view: view{instances: one(engine.Running, func(i *seen) { i.ID = "b" })},
+			want: []string{"Started b: started in place of a"}},
+		{name: "a replacement, seen together with the end", told: []sluice.Happening{ready}, view: view{instances: func() []seen {
+			over, fresh := one(engine.Failed, nil), one(engine.Running, nil)
+			fresh[0].ID, fresh[0].Started = "b", now
+			return append(over, fresh...)
+		}()}, want: []string{"Ended a: init() raised ValueError: boom [InitRaised]", "Started b: started in place of a"}},
+		{name: "what an operation starts replaces nothing", told: []sluice.Happening{ended, sluice.EventOperationFailed},
+			view: view{instances: one(engine.Running, func(i *seen) { i.ID = "b" })}, want: []string{"Started b: started"}},
 		{name: "what is being deleted", view: view{deployment: deployment(sluice.StateDeleting, "r1", "r1"), instances: one(engine.Draining, nil)}},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +61,8 @@ func (p *program) eventDocs(events []arm.Event) []any {
 	docs := make([]any, len(events))
 	narrow := p.flags.query == "" && (p.flags.format == string(output.Table) || p.flags.format == string(output.TSV))
 	for i, e := range events {
-		at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 		if narrow {
-			docs[i] = output.Map{{Key: "time", Value: at}, {Key: "what", Value: e.What},
+			docs[i] = output.Map{{Key: "time", Value: timeOf(e)}, {Key: "what", Value: e.What},
 				{Key: "instance", Value: e.Instance}, {Key: "message", Value: sentence(e)}}
 			continue
 		}
@@ -106,18 +106,24 @@ func (p *program) followEvents(ctx context.Context, c *arm.Client, n deploymentN
 	}
 }
 
+// eventRow is a row of a table that goes on: how wide its columns will have to
+// be is not known, but what they hold mostly is.
+const eventRow = "%-24s  %-18s  %-12s  %s\n"
+
+func timeOf(e arm.Event) string { return e.Time.UTC().Format("2006-01-02T15:04:05.000Z") }
+
 // printEvents prints some of the events of a list that goes on: what the format
 // puts around a whole list is left out.
 func (p *program) printEvents(events []arm.Event, first bool) error {
 	if p.flags.format == string(output.Table) && p.flags.query == "" {
 		if first {
-			if err := p.write("%-24s  %-17s  %-12s  %s\n", "TIME", "WHAT", "INSTANCE", "MESSAGE"); err != nil {
+			rule := strings.Repeat("-", 24)
+			if err := p.write(eventRow+eventRow, "Time", "What", "Instance", "Message", rule, rule[:18], rule[:12], rule[:7]); err != nil {
 				return err
 			}
 		}
 		for _, e := range events {
-			at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
-			if err := p.write("%-24s  %-17s  %-12s  %s\n", at, clean(e.What), clean(e.Instance), clean(sentence(e))); err != nil {
+			if err := p.write(eventRow, timeOf(e), clean(e.What), clean(e.Instance), clean(sentence(e))); err != nil {
 				return err
 			}
 		}
