@@ -102,9 +102,13 @@ func (r *request) logAsk() (logAsk, error) {
 // instance and its place; see arm.LogRecord. Whoever is gone, or reads nothing
 // for stallTime, ends it, and every reader of a log with it.
 func (s *server) streamLogs(w http.ResponseWriter, r *request) error {
+	began := s.Now() // what is made from here on is new to the reader
 	ask, err := r.logAsk()
 	if err != nil {
 		return err
+	}
+	if ask.goesOn() {
+		began = ask.since
 	}
 	d, err := s.deployment(r)
 	if err != nil {
@@ -127,10 +131,6 @@ func (s *server) streamLogs(w http.ResponseWriter, r *request) error {
 	defer cancel()
 	out := newStream(w, stallTime)
 	defer out.end()
-	began := s.Now()
-	if ask.goesOn() {
-		began = ask.since
-	}
 	if err := out.write(arm.LogRecord{Kind: arm.LogBegins, Text: strconv.AppendInt(nil, began.UnixMicro(), 10)}); err != nil {
 		return nil // nobody is there any more
 	}

@@ -344,7 +344,8 @@ func readyAfter(i seen, last *sluice.DeploymentEvent, now time.Time) string {
 		return "ready again after " + took(now.Sub(last.At))
 	}
 	message := "ready"
-	if !i.Started.IsZero() {
+	// One that is first seen when it has run for long was ready before.
+	if !i.Started.IsZero() && (last != nil || now.Sub(i.Started) < time.Minute) {
 		message += " " + took(now.Sub(i.Started)) + " after it was started"
 	}
 	return message + since(last, sluice.EventImporting, "importing", now) + since(last, sluice.EventInitializing, "init()", now)

@@ -95,6 +95,8 @@ func TestImplied(t *testing.T) {
 			want: []string{"Initializing a: runs init(); importing took 9.0 s"}},
 		{name: "ready at first sight", view: view{instances: one(engine.Running, func(i *seen) { i.ready = true })},
 			want: []string{"Started a: started", "Ready a: ready 8.0 s after it was started"}},
+		{name: "ready long before it was first seen", view: view{instances: one(engine.Running, func(i *seen) { i.ready, i.Started = true, epoch.Add(-time.Hour) })},
+			want: []string{"Started a: started", "Ready a: ready"}},
 		{name: "ready", told: []sluice.Happening{started, importing, initializing}, view: view{instances: one(engine.Running, func(i *seen) { i.ready = true })},
 			want: []string{"Ready a: ready 8.0 s after it was started; init() took 8.0 s"}},
 		{name: "ready still", told: []sluice.Happening{ready}, view: view{instances: one(engine.Running, func(i *seen) { i.ready = true })}},
