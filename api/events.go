@@ -164,7 +164,7 @@ func (s *server) eventsOf(ctx context.Context, d *sluice.Deployment, after int64
 			return nil, err
 		}
 	}
-	all := asked(d.Name, lines[0], lines[1], lines[2])
+	all := asked(lines[0], lines[1], lines[2])
 	for _, e := range observed {
 		all = append(all, arm.EventFrom(e))
 	}
@@ -176,65 +176,78 @@ func (s *server) eventsOf(ctx context.Context, d *sluice.Deployment, after int64
 // asked gives the events that lie in the history of a deployment, its scale and
 // its endpoint, each newest first: what somebody wanted, and who. It is a pure
 // function.
-func asked(name string, deployment, scale, endpoint []sluice.Event) []arm.Event {
+func asked(deployment, scale, endpoint []sluice.Event) []arm.Event {
 	var out []arm.Event
-	scaled := map[int64]string{}
 	born := int64(0)
 	for _, e := range deployment {
 		if e.Verb == "create" {
-			born = e.Change // an older life of the name is none of its
-			break
+			born = e.Change
+			out = append(out, wished(e, sluice.EventCreated, text(e, "operation"), "created"))
+			break // an older life of the name is none of its
 		}
 	}
-	say := func(e sluice.Event, what sluice.Happening, operation, format string, a ...any) {
-		if e.Change >= born {
-			out = append(out, arm.Event{Time: e.At.UTC(), What: string(what), Message: fmt.Sprintf(format, a...) + " by " + e.Actor.Name,
-				By: e.Actor.Name, Operation: operation, Change: e.Change})
-		}
-	}
+	scaled := map[int64]string{}
 	for _, e := range scale {
 		if f, ok := field(e, "want"); ok && e.Verb == "update" {
 			scaled[e.Change] = fmt.Sprintf("scaled from %s to %s", f.Old, f.New)
 		}
 	}
 	for _, e := range deployment {
-		operation := text(e, "operation")
-		state, moved := field(e, "state")
-		fields := changed(e)
-		switch {
-		case e.Verb == "create":
-			say(e, sluice.EventCreated, operation, "created")
-			continue
-		case e.Verb != "update":
-			continue
-		case moved && unquote(state.New) == string(sluice.StateDeleting):
-			if was := sluice.State(unquote(state.Old)); was.Transitional() {
-				say(e, sluice.EventOperationCanceled, "", "the operation that ran (%s) was canceled, and the deployment deleted,", strings.ToLower(string(was)))
-			}
-			say(e, sluice.EventDeleting, operation, "deletion begun")
-			continue
-		case len(fields) > 0:
-			say(e, sluice.EventUpdated, operation, "updated (%s)", strings.Join(fields, ", "))
-		case operation != "" && scaled[e.Change] == "":
-			say(e, sluice.EventUpdated, operation, "asked for again, as it was,")
-		}
-		if how := scaled[e.Change]; how != "" {
-			say(e, sluice.EventScaled, operation, "%s", how)
+		if e.Verb == "update" && e.Change > born {
+			out = append(out, updated(e, scaled[e.Change])...)
 		}
 	}
 	for _, e := range endpoint {
-		if e.Verb != "update" {
-			continue
+		if e.Verb == "update" && e.Change > born {
+			out = append(out, aroundIt(e)...)
 		}
-		if split := shares(e, "traffic."); split != "" {
-			say(e, sluice.EventTraffic, "", "traffic of the endpoint changed (%s)", split)
+	}
+	return out
+}
+
+// wished gives the event that a line of history is.
+func wished(e sluice.Event, what sluice.Happening, operation, format string, a ...any) arm.Event {
+	return arm.Event{Time: e.At.UTC(), What: string(what), Message: fmt.Sprintf(format, a...) + " by " + e.Actor.Name,
+		By: e.Actor.Name, Operation: operation, Change: e.Change}
+}
+
+// updated gives what an update of a deployment was; scaled words how the same
+// change scaled it, "" if it did not.
+func updated(e sluice.Event, scaled string) []arm.Event {
+	var out []arm.Event
+	say := func(what sluice.Happening, operation, format string, a ...any) {
+		out = append(out, wished(e, what, operation, format, a...))
+	}
+	operation := text(e, "operation")
+	if state, moved := field(e, "state"); moved && unquote(state.New) == string(sluice.StateDeleting) {
+		if was := sluice.State(unquote(state.Old)); was.Transitional() {
+			say(sluice.EventOperationCanceled, "", "the operation that ran (%s) was canceled, and the deployment deleted,", strings.ToLower(string(was)))
 		}
-		if split := shares(e, "mirrorTraffic."); split != "" {
-			say(e, sluice.EventTraffic, "", "mirrored traffic of the endpoint changed (%s)", split)
-		}
-		if keys := rotated(e); keys != "" {
-			say(e, sluice.EventKeys, "", "%s of the endpoint replaced", keys)
-		}
+		say(sluice.EventDeleting, operation, "deletion begun")
+		return out
+	}
+	if fields := changed(e); len(fields) > 0 {
+		say(sluice.EventUpdated, operation, "updated (%s)", strings.Join(fields, ", "))
+	} else if operation != "" && scaled == "" {
+		say(sluice.EventUpdated, operation, "asked for again, as it was,")
+	}
+	if scaled != "" {
+		say(sluice.EventScaled, operation, "%s", scaled)
+	}
+	return out
+}
+
+// aroundIt gives what an update of the endpoint meant for its deployments.
+func aroundIt(e sluice.Event) []arm.Event {
+	var out []arm.Event
+	if split := shares(e, "traffic."); split != "" {
+		out = append(out, wished(e, sluice.EventTraffic, "", "traffic of the endpoint changed (%s)", split))
+	}
+	if split := shares(e, "mirrorTraffic."); split != "" {
+		out = append(out, wished(e, sluice.EventTraffic, "", "mirrored traffic of the endpoint changed (%s)", split))
+	}
+	if keys := rotated(e); keys != "" {
+		out = append(out, wished(e, sluice.EventKeys, "", "%s of the endpoint replaced", keys))
 	}
 	return out
 }

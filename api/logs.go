@@ -127,28 +127,13 @@ func (s *server) streamLogs(w http.ResponseWriter, r *request) error {
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusOK)
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	out := newStream(w, stallTime)
-	defer out.end()
-	if err := out.write(arm.LogRecord{Kind: arm.LogBegins, Text: strconv.AppendInt(nil, began.UnixMicro(), 10)}); err != nil {
-		return nil // nobody is there any more
-	}
-	f := &follower{server: s, deployment: d, ask: ask, began: began, out: out, blocks: make(chan []byte),
+	f := &follower{server: s, deployment: d, ask: ask, began: began, out: newStream(w, stallTime), blocks: make(chan []byte),
 		attached: map[string]bool{}, over: make(chan string)}
-	if ask.follow {
-		err = f.follow(ctx, cancel, all)
-	} else {
-		err = f.once(ctx, all)
-	}
-	switch {
-	case r.Context().Err() != nil || out.broken:
-		return nil // cut off: who reads on asks again
-	case err != nil:
+	defer f.out.end()
+	if err := f.run(r.Context(), all); err != nil && r.Context().Err() == nil && !f.out.broken {
+		// The status is sent: who reads on asks again.
 		s.Logger.Error("streaming logs", "id", r.id, "deployment", d.Endpoint+"/"+d.Name, "error", err.Error())
-		return nil
 	}
-	_ = out.write(arm.LogRecord{Kind: arm.LogOver})
 	return nil
 }
 
@@ -198,9 +183,9 @@ func (a logAsk) wanted(all []arm.Instance) []arm.Instance {
 	switch {
 	case a.instance != "":
 		return keep(func(i arm.Instance) bool { return i.ID == a.instance })
-	case a.goesOn() && a.all:
+	case a.goesOn() && a.all && a.follow:
 		return keep(func(i arm.Instance) bool { return i.Live() || a.after[i.ID] != "" || i.Created.After(a.since) })
-	case a.goesOn() && len(a.after) > 0:
+	case a.goesOn() && !a.all && len(a.after) > 0:
 		return keep(func(i arm.Instance) bool { return a.after[i.ID] != "" })
 	case a.all && a.follow:
 		return keep(arm.Instance.Live)

@@ -42,6 +42,22 @@ type follower struct {
 	late     bool // a look was made since the last reader ended
 }
 
+// run sends all there is to send, and at the end says that this was all. An
+// error means that the stream was cut off.
+func (f *follower) run(ctx context.Context, all []arm.Instance) error {
+	if err := f.out.write(arm.LogRecord{Kind: arm.LogBegins, Text: strconv.AppendInt(nil, f.began.UnixMicro(), 10)}); err != nil {
+		return err
+	}
+	send := f.once
+	if f.ask.follow {
+		send = f.follow
+	}
+	if err := send(ctx, all); err != nil {
+		return err
+	}
+	return f.out.write(arm.LogRecord{Kind: arm.LogOver})
+}
+
 // once sends what there is, instance by instance.
 func (f *follower) once(ctx context.Context, all []arm.Instance) error {
 	for _, i := range f.ask.wanted(all) {
@@ -54,7 +70,8 @@ func (f *follower) once(ctx context.Context, all []arm.Instance) error {
 
 // follow sends what there is and what comes, until the reader is gone, the one
 // instance that was asked for has ended, or the deployment is no more.
-func (f *follower) follow(ctx context.Context, cancel context.CancelFunc, all []arm.Instance) error {
+func (f *follower) follow(ctx context.Context, all []arm.Instance) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer f.group.Wait()
 	defer cancel()
 	for _, i := range f.ask.wanted(all) {
@@ -169,8 +186,11 @@ func (f *follower) read(ctx context.Context, i arm.Instance, from string, tail i
 		Text: strconv.AppendInt(nil, i.Created.UnixMicro(), 10)}.Append(nil)); err != nil {
 		return err
 	}
-	if err := readRecords(log, i.ID, send); err != nil || ctx.Err() != nil {
+	if err := readRecords(log, i.ID, send); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // it was cut off, and has not ended
 	}
 	return send(arm.LogRecord{Instance: i.ID, Position: log.Position(0), Kind: arm.LogEnded}.Append(nil))
 }

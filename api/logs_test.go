@@ -276,6 +276,33 @@ func TestLogsGoOnAfterACut(t *testing.T) {
 	_ = again.end()
 }
 
+// Who was cut off from what there is, and does not follow, gets the rest of it.
+func TestLogsOfAllGoOnAfterACut(t *testing.T) {
+	w := newLogWorld(t)
+	ids := w.run(3)
+	for _, id := range ids {
+		w.copies.Write(id, "1\n2\n")
+	}
+	w.copies.Exit(ids[1], engine.Exit{Code: 1})
+	a, b, c := ids[0], ids[1], ids[2]
+	var place arm.LogPlace
+	cut := errors.New("cut")
+	err := w.client.StreamLogs(context.Background(), "iris", "blue", arm.LogAsk{All: true}, &place, func(r arm.LogRecord) error {
+		if r.Kind == arm.LogLine {
+			return cut
+		}
+		return nil
+	}, func() error { return nil })
+	if !errors.Is(err, cut) {
+		t.Fatal(err)
+	}
+	r := w.read(arm.LogAsk{All: true}, place)
+	if err := r.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.expect(a+"|2", a+"-", b+"|1", b+"|2", b+"-", c+"|1", c+"|2", c+"-")
+}
+
 // The stream of a deployment that is deleted says that this was all.
 func TestLogsEndWithTheDeployment(t *testing.T) {
 	w := newLogWorld(t)

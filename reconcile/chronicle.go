@@ -297,10 +297,9 @@ func (c *chronicle) steps(i seen, now time.Time) []*sluice.DeploymentEvent {
 		out = append(out, e)
 		return e
 	}
-	quiet := c.ends >= loud
 	// Times that come from the engine are the same at every look: what is older
 	// than what was forgotten has been told.
-	if !i.Started.IsZero() && told < rank[sluice.EventStarted] && !quiet && c.mayBeNew(i.Started) {
+	if !i.Started.IsZero() && told < rank[sluice.EventStarted] && c.ends < loud && c.mayBeNew(i.Started) {
 		say(i.Started, sluice.EventStarted, "started")
 	}
 	if i.Phase.Ended() {
@@ -312,30 +311,43 @@ func (c *chronicle) steps(i seen, now time.Time) []*sluice.DeploymentEvent {
 		}
 		return out
 	}
+	if what, message := c.living(i, last, now); what != "" {
+		say(now, what, message)
+	}
+	return out
+}
+
+// living gives what is new about an instance that has not ended, "" when
+// nothing is. What was told of it last is nil for nothing.
+func (c *chronicle) living(i seen, last *sluice.DeploymentEvent, now time.Time) (what sluice.Happening, message string) {
+	told, quiet := 0, c.ends >= loud
+	if last != nil {
+		told = rank[last.What]
+	}
 	switch {
 	case i.Phase == engine.Draining:
 		if told < rank[sluice.EventDraining] {
-			say(now, sluice.EventDraining, "takes no new requests and ends once it has finished what it has")
+			return sluice.EventDraining, "takes no new requests and ends once it has finished what it has"
 		}
 	case i.ready:
 		if last == nil || last.What != sluice.EventReady {
-			say(now, sluice.EventReady, readyAfter(i, last, now))
+			return sluice.EventReady, readyAfter(i, last, now)
 		}
 	case last != nil && last.What == sluice.EventReady:
 		if i.asked { // a server that has just started does not know
-			say(now, sluice.EventNotReady, "its readiness probe fails: it gets no requests")
+			return sluice.EventNotReady, "its readiness probe fails: it gets no requests"
 		}
 	case quiet:
 	case i.Phase == engine.Pending:
 		if i.Reason != "" && told == 0 {
-			say(now, sluice.EventNoPlace, sluice.Cause{Message: "waits: " + i.Message}.Clean().Message)
+			return sluice.EventNoPlace, sluice.Cause{Message: "waits: " + i.Message}.Clean().Message
 		}
 	case i.phase == "import" && told < rank[sluice.EventImporting]:
-		say(now, sluice.EventImporting, "imports the scoring script")
+		return sluice.EventImporting, "imports the scoring script"
 	case i.phase == "init" && told < rank[sluice.EventInitializing]:
-		say(now, sluice.EventInitializing, "runs init()"+since(last, sluice.EventImporting, "importing", now))
+		return sluice.EventInitializing, "runs init()" + since(last, sluice.EventImporting, "importing", now)
 	}
-	return out
+	return "", ""
 }
 
 // readyAfter words how an instance became ready.

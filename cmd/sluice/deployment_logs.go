@@ -163,8 +163,23 @@ func (p *program) streamLogs(ctx context.Context, o logOptions) error {
 		p.noteWaiting(ctx, c, o)
 	}
 	_, tty := terminal(p.stdout)
-	say := func(format string, a ...any) { p.note("sluice: "+format, a...) }
-	printer := &logPrinter{to: p.stdout, prefix: o.all, clean: tty, follow: o.follow, one: o.instance != "", say: say}
+	printer := &logPrinter{to: p.stdout, prefix: o.all, clean: tty, follow: o.follow, one: o.instance != "",
+		say: func(format string, a ...any) { p.note("sluice: "+format, a...) }}
+	if err := p.readLogs(ctx, c, o, printer); err != nil {
+		return err
+	}
+	switch {
+	case o.follow && o.instance == "":
+		p.note("sluice: %s is deleted", o.what())
+	case !o.follow && !printer.wrote:
+		p.noteNoLog(ctx, c, o)
+	}
+	return nil
+}
+
+// readLogs reads logs to their end, and bears with a server that is away
+// meanwhile.
+func (p *program) readLogs(ctx context.Context, c *arm.Client, o logOptions, printer *logPrinter) error {
 	line := reconnecting{p: p}
 	var place arm.LogPlace
 	ask := arm.LogAsk{Instance: o.instance, All: o.all, Follow: o.follow, Tail: o.lines}
@@ -176,29 +191,16 @@ func (p *program) streamLogs(ctx context.Context, o logOptions) error {
 		if flushErr := printer.flush(); flushErr != nil {
 			return flushErr
 		}
-		if err == nil {
-			break
-		}
-		if !place.Begun() { // nothing came yet: the server is not there, or refuses
+		switch {
+		case err == nil, place.Begun() && o.follow && sluice.ErrorCode(err) == sluice.CodeNotFound:
+			return printer.close()
+		case !place.Begun(): // nothing came yet: the server is not there, or refuses
 			return err
-		}
-		if sluice.ErrorCode(err) == sluice.CodeNotFound && o.follow {
-			break
 		}
 		if err := line.lost(ctx, err); err != nil {
 			return err
 		}
 	}
-	if err := printer.close(); err != nil {
-		return err
-	}
-	switch {
-	case o.follow && o.instance == "":
-		p.note("sluice: %s is deleted", o.what())
-	case !o.follow && !printer.wrote:
-		p.noteNoLog(ctx, c, o)
-	}
-	return nil
 }
 
 // noteWaiting says what is waited for when there is no instance to follow.
