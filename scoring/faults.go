@@ -1,6 +1,7 @@
 package scoring
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"strings"
@@ -32,9 +33,20 @@ func newFaults() (*faults, error) {
 
 // text gives what was written, at most the given number of bytes of it.
 func (f *faults) text(most int64) string {
-	data, _ := io.ReadAll(io.NewSectionReader(f.file, 0, min(most, faultsSize))) // closed means empty
-	text, _, _ := strings.Cut(string(data), "\x00")
-	return text
+	var text []byte
+	part := make([]byte, 16<<10)
+	for int64(len(text)) < min(most, faultsSize) {
+		n, err := f.file.ReadAt(part, int64(len(text)))
+		end := bytes.IndexByte(part[:n], 0)
+		if end >= 0 {
+			n = end
+		}
+		text = append(text, part[:n]...)
+		if end >= 0 || err != nil { // there is no more; or it is closed, which means empty
+			break
+		}
+	}
+	return string(text)
 }
 
 // forget empties it. The worker's offset is ours too: it writes from the
