@@ -85,8 +85,6 @@ func checkSaid(ts *testscript.TestScript, want *sluice.Cause) {
 		sentence, hint = last[0], h
 	}
 	if want.File == condaName {
-		want := *want
-		want.File = ""
 		if !strings.HasSuffix(sentence, ": "+clean(want.Message)) {
 			ts.Fatalf("the command says\n%s\nwant …: %s", sentence, want.Message)
 		}
