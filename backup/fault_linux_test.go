@@ -148,6 +148,9 @@ func TestRestoreFaults(t *testing.T) {
 	if says, err := f.restore(); err != nil {
 		t.Fatal(err, says)
 	}
+	if hasty := killpoint.Unsynced(f.rig.Points()); len(hasty) > 0 {
+		t.Errorf("not synced: %v", hasty)
+	}
 	points := killpoint.Sample(f.rig.Points(), 1, 0)
 	if len(points) < 20 {
 		t.Errorf("only %d steps were seen: %v", len(points), points)

@@ -83,6 +83,9 @@ func TestFaultAtEachStepOfKeepingRoutes(t *testing.T) {
 	if len(points) < 12 {
 		t.Errorf("only %d steps were seen: %v", len(points), points)
 	}
+	if hasty := killpoint.Unsynced(points); len(hasty) > 0 {
+		t.Errorf("not synced: %v", hasty)
+	}
 	for _, p := range points {
 		for _, fault := range []killpoint.Fault{killpoint.Kill, killpoint.Torn, killpoint.Fail(unix.EIO), killpoint.Fail(unix.ENOSPC)} {
 			at := fmt.Sprintf("%s, %s", p, fault)

@@ -141,6 +141,22 @@ func TestUntilDisarmed(t *testing.T) {
 	}
 }
 
+func TestUnsynced(t *testing.T) {
+	step := func(name, file string) killpoint.Point {
+		return killpoint.Point{Call: killpoint.Call{Program: "p", Name: name, File: file}, N: 1}
+	}
+	hasty, folder := step("rename", "b -> c"), step("rename", "d -> e")
+	got := killpoint.Unsynced([]killpoint.Point{
+		step("write", "a"), step("fsync", "a"), step("rename", "a -> x"),
+		step("pwrite", "b"), hasty,
+		step("mkdir", "d"), step("write", "d/one"), step("write", "d/two"), step("fsync", "d/one"), folder,
+		step("write", "gone"), step("unlink", "gone"), step("rename", "gone -> y"),
+	})
+	if !slices.Equal(got, []killpoint.Point{hasty, folder}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestSample(t *testing.T) {
 	a, b := killpoint.Call{Program: "p", Name: "write", File: "a"}, killpoint.Call{Program: "p", Name: "fsync", File: "b"}
 	var all []killpoint.Point

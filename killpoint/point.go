@@ -77,3 +77,28 @@ func Sample(points []Point, seed uint64, others int) []Point {
 	}
 	return out
 }
+
+// Unsynced gives the renames and links that put a file in place, or a folder of
+// files, which was written and not synced before: a machine that dies may have
+// the name then and not the bytes. Files of one kind count as one.
+func Unsynced(points []Point) (hasty []Point) {
+	dirty := map[string]bool{}
+	for _, p := range points {
+		switch p.Name {
+		case "fsync", "unlink":
+			delete(dirty, p.File)
+		case "rename", "link":
+			from, _, _ := strings.Cut(p.File, " -> ")
+			for file := range dirty {
+				if file == from || strings.HasPrefix(file, from+"/") {
+					hasty = append(hasty, p)
+					break
+				}
+			}
+		case "mkdir", "symlink", "create":
+		default:
+			dirty[p.File] = true
+		}
+	}
+	return hasty
+}

@@ -39,6 +39,9 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 	if said, err := backup(); err != nil || !whole() {
 		t.Fatal(err, said)
 	}
+	if hasty := killpoint.Unsynced(rig.Points()); len(hasty) > 0 {
+		t.Errorf("not synced: %v", hasty)
+	}
 	points := killpoint.Sample(rig.Points(), 1, 0)
 	if len(points) < 12 {
 		t.Errorf("only %d steps were seen: %v", len(points), points)

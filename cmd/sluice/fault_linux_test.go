@@ -190,7 +190,13 @@ func newFaulty(t *testing.T) *faulty {
 // and shim, are once the last of their process, or fail. make soak draws from all.
 func TestFaultsInTheMiddleOfADeployment(t *testing.T) {
 	f := newFaulty(t)
-	sample := killpoint.Sample(f.points(), 1, 0)
+	points := f.points()
+	for _, p := range killpoint.Unsynced(points) {
+		if !strings.Contains(p.File, " -> instances/*/root/") { // placed from the artifact store, and again after a crash
+			t.Errorf("%s: it was not synced", p)
+		}
+	}
+	sample := killpoint.Sample(points, 1, 0)
 	if len(sample) < 70 {
 		t.Errorf("only %d steps were seen: %v", len(sample), sample)
 	}

@@ -88,6 +88,9 @@ func (e *Engine) failStart(id string, err error) {
 		end.Reason = engine.DiskFull
 		end.Message = "It could not be started: " + disk.Sentence("what it needs", e.instanceDir(id)) + " (" + err.Error() + ")."
 	}
+	if disk.HasFailed(err) {
+		end.Message = "It could not be started: " + disk.Refusal("what it needs", e.instanceDir(id), err) + " (" + err.Error() + ")."
+	}
 	if err := e.update(id, func(r *record) { r.End = &end }); err != nil {
 		e.log.Error("recording that an instance could not be started", "instance", id, "because", end.Message, "error", err)
 		e.pause(lookEvery) // it will be started again: not without pause
