@@ -27,6 +27,7 @@ func TestDiskUse(t *testing.T) {
 		"at the end":      {with(func(u *sluice.DiskUse) { u.Budget, u.Artifacts = 20*g, 20*g }), 0, "take 20.0 GiB, and disk.budget allows 20.0 GiB"},
 		"beyond":          {with(func(u *sluice.DiskUse) { u.Budget, u.Artifacts = 20*g, 21*g }), -g, "take 21.0 GiB"},
 		"disk nearly":     {with(func(u *sluice.DiskUse) { u.Free = g }), g - 256<<20, "the disk is nearly full: 1.0 GiB of 100.0 GiB are free"},
+		"refuses":         {with(func(u *sluice.DiskUse) { u.Budget, u.Artifacts, u.Refuses = 20*g, 20*g, "it is read-only" }), 0, "it is read-only"},
 		"small disk":      {sluice.DiskUse{Free: 1 << 20, Size: 100 << 20}, 0, "nearly full"},
 		"disk and budget": {with(func(u *sluice.DiskUse) { u.Budget, u.Free = 20*g, 3*g }), 3*g - 256<<20, ""},
 	} {

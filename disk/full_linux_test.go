@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/disk"
 	"github.com/sluice-ml/sluice/smalldisk"
 )
@@ -44,5 +46,43 @@ func TestSentence(t *testing.T) {
 	}
 	if !strings.HasPrefix(disk.Sentence("x", "/"), "the disk is full: writing x to /") {
 		t.Error("the root has no sentence")
+	}
+}
+
+func TestExplain(t *testing.T) {
+	d := smalldisk.New(t, 1<<20)
+	path := filepath.Join(d.Dir, "x")
+	d.Fill(0)
+	full := os.WriteFile(path, []byte("x"), 0o600)
+	d.Free()
+	if disk.ReadOnly(d.Dir) || disk.Try(d.Dir) != nil {
+		t.Error("a disk that takes writes is said not to")
+	}
+	d.ReadOnly(true)
+	readOnly := os.WriteFile(path, []byte("x"), 0o600)
+	if !disk.ReadOnly(path) || !disk.HasFailed(disk.Try(d.Dir)) {
+		t.Error("a read-only disk is not seen")
+	}
+	d.ReadOnly(false)
+	known := &sluice.Cause{Code: sluice.CauseQuota, Message: "too many"}
+	for _, c := range []struct {
+		err     error
+		code    sluice.CauseCode
+		says    string
+		unwraps error
+	}{
+		{full, sluice.CauseDiskFull, "the disk is full: writing a page to " + d.Dir + ": ", syscall.ENOSPC},
+		{readOnly, sluice.CauseDiskFailed, "the disk refuses to write (read-only file system): writing a page to " + d.Dir, syscall.EROFS},
+		{fmt.Errorf("syncing: %w", syscall.EIO), sluice.CauseDiskFailed, "the disk refuses to write (input/output error): writing a page to " + d.Dir, syscall.EIO},
+		{fmt.Errorf("%w: %w", known, syscall.EIO), sluice.CauseQuota, "too many", syscall.EIO},
+	} {
+		got := disk.Explain("a page", d.Dir, c.err)
+		cause, ok := errors.AsType[*sluice.Cause](got)
+		if !ok || cause.Code != c.code || !strings.HasPrefix(cause.Message, c.says) || !errors.Is(got, c.unwraps) {
+			t.Errorf("%v: got %v", c.err, got)
+		}
+	}
+	if err := errors.New("other"); disk.Explain("a page", d.Dir, err) != err || disk.Explain("a page", d.Dir, nil) != nil {
+		t.Error("other errors are changed")
 	}
 }

@@ -57,6 +57,8 @@ hint: An index URL (http://127.0.0.1:8901/simple) could not be queried due to a 
 			finding{code: sluice.CauseIndex, requirement: "http://127.0.0.1:8901/simple", why: "401 unauthorized"}},
 		"certificate": {`WARNING: Retrying after connection broken by 'SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate'))'`,
 			finding{code: sluice.CauseIndex, why: "sslerror"}},
+		"readonly": {"OSError: [Errno 30] Read-only file system: '/x'", finding{code: sluice.CauseDiskFailed, why: "OSError: [Errno 30] Read-only file system: '/x'"}},
+		"broken":   {"error: Failed to write: Input/output error (os error 5)", finding{code: sluice.CauseDiskFailed, why: "error: Failed to write: Input/output error (os error 5)"}},
 		"disk":     {"ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", finding{code: sluice.CauseDiskFull}},
 		"digest":   {"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", finding{code: sluice.CauseBuildFailed, why: "what the index serves is not what was locked"}},
 		"anything": {"Segmentation fault", finding{code: sluice.CauseBuildFailed}},
