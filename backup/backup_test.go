@@ -380,6 +380,38 @@ func TestForceMovesAside(t *testing.T) {
 	}
 }
 
+// What a killed restore left is removed by the next, and nothing else: not what
+// somebody has moved beside the home, although it was killed too late to unmark.
+func TestLeftovers(t *testing.T) {
+	in := install(t)
+	archive := in.backup()
+	parent := t.TempDir()
+	for name, mark := range map[string]string{
+		".r.unfinished-1": ".r.unfinished-1", ".r.unfinished-2": "", "r.before-3": "r.before-3", // left
+		"r.before-mine": ".r.unfinished-4", "r.before-5": "none", ".r.unfinished-6": "none", // somebody's
+	} {
+		dir := filepath.Join(parent, name)
+		err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "sluice.db"), []byte("x"), 0o600))
+		if mark != "none" {
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, ".unfinished"), []byte(mark), 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := backup.Restore(t.Context(), bytes.NewReader(archive), backup.Target{Home: home.Dir(filepath.Join(parent, "r"))}); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(parent)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{".r.unfinished-6", "r", "r.before-5", "r.before-mine"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("there is %q (%v), want %q", left, err, want)
+	}
+}
+
 // A listing that is lost is named, instead of a backup that cannot be used.
 func TestLostFiles(t *testing.T) {
 	in := install(t)

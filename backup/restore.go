@@ -224,6 +224,9 @@ func (s *Scratch) take(home string, holds, mounted bool) (aside string, err erro
 		return "", err
 	}
 	aside = home + beforeMark + time.Now().UTC().Format("20060102-150405.000")
+	if err := s.named(filepath.Base(aside)); err != nil {
+		return "", err
+	}
 	if err := os.Rename(s.Dir, aside); err != nil {
 		return "", err
 	}

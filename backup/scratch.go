@@ -3,9 +3,11 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sluice-ml/sluice/disk"
@@ -61,6 +63,9 @@ func newMarked(dir, prefix string) (*Scratch, error) {
 	if s.lock, err = os.OpenFile(filepath.Join(made, lockName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
 		_, err = lockFile(s.lock)
 	}
+	if err == nil {
+		err = s.named(filepath.Base(made))
+	}
 	if err != nil {
 		s.Remove()
 		return nil, fmt.Errorf("making a folder for what is under way: %w", err)
@@ -77,9 +82,22 @@ func removeLeft(dir string) {
 		return
 	}
 	defer f.Close()
-	if ok, err := lockFile(f); ok && err == nil {
+	if ok, err := lockFile(f); !ok || err != nil {
+		return
+	}
+	// Under any other name it is what its maker was killed too late to unmark,
+	// and somebody's now.
+	names, err := io.ReadAll(io.LimitReader(f, 1<<10))
+	if err == nil && (len(names) == 0 || slices.Contains(strings.Split(string(names), "\n"), filepath.Base(dir))) {
 		removeMarked(dir)
 	}
+}
+
+// named notes in the mark what the folder is called while it is under way, beside
+// what it was called before.
+func (s *Scratch) named(name string) error {
+	_, err := s.lock.WriteString(name + "\n")
+	return errors.Join(err, s.lock.Sync())
 }
 
 // removeMarked removes a folder, the mark last: until then it is known for what

@@ -22,7 +22,7 @@ func lockFile(f *os.File) (bool, error) {
 // openMark opens the mark of a folder that anybody may have made: it follows no
 // link and waits for nobody.
 func openMark(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	return os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
 
 // Some file systems cannot sync a folder, and need not.

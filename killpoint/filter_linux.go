@@ -2,7 +2,6 @@ package killpoint
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"unsafe"
 
@@ -37,19 +36,21 @@ const (
 // filter has the kernel ask, at each durable call of this thread and what it
 // starts, through the descriptor it gives.
 func filter() (listener int, err error) {
-	if os.Geteuid() != 0 {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return -1, fmt.Errorf("giving up new privileges: %w", err)
-		}
-	}
 	program := assemble()
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	// With the second flag a signal does not interrupt a call that we look at;
 	// older kernels do not have it.
 	for _, flags := range []uintptr{unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER} {
-		fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+		fd, errno := install(&prog, flags)
+		if errno == unix.EACCES {
+			// Who may not administer the system has to give something up first.
+			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+				return -1, fmt.Errorf("giving up new privileges: %w", err)
+			}
+			fd, errno = install(&prog, flags)
+		}
 		if errno == 0 {
-			return int(fd), nil
+			return fd, nil
 		}
 		err = errno
 		if errno != unix.EINVAL {
@@ -57,6 +58,11 @@ func filter() (listener int, err error) {
 		}
 	}
 	return -1, fmt.Errorf("installing a seccomp listener: %w", err)
+}
+
+func install(prog *unix.SockFprog, flags uintptr) (listener int, errno syscall.Errno) {
+	fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(prog)))
+	return int(fd), errno
 }
 
 // assemble makes the filter: the calls of the table ask, of those that open a
