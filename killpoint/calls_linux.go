@@ -56,17 +56,22 @@ func union(a, b map[int]call) map[int]call {
 	return all
 }
 
+// subject is what a call is about.
+type subject struct {
+	fd    int      // the descriptor, where the call has one
+	paths []string // below the root
+}
+
 // identify says which step a call is, if it is one of a file below the root.
-// file is the descriptor, where the call has one.
-func (r *Rig) identify(n notification) (c Call, file int, ok bool) {
+func (r *Rig) identify(n notification) (c Call, s subject, ok bool) {
 	how, known := calls[int(n.Call)]
 	if !known {
-		return Call{}, 0, false
+		return Call{}, s, false
 	}
 	var paths, shapes []string
 	if how.fd {
-		file = int(int32(n.Args[how.to]))
-		paths = []string{descriptor(n.PID, file)}
+		s.fd = int(int32(n.Args[how.to]))
+		paths = []string{descriptor(n.PID, s.fd)}
 	}
 	for i, position := range how.path {
 		dir := unix.AT_FDCWD
@@ -78,16 +83,17 @@ func (r *Rig) identify(n notification) (c Call, file int, ok bool) {
 	for _, path := range paths {
 		rel, err := filepath.Rel(r.root, path)
 		if path == "" || err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-			return Call{}, 0, false
+			return Call{}, s, false
 		}
+		s.paths = append(s.paths, rel)
 		shapes = append(shapes, shape(rel))
 	}
 	if how.flags != 0 && n.Args[how.flags]&unix.O_TRUNC == 0 {
 		if _, err := os.Lstat(paths[0]); err == nil {
-			return Call{}, 0, false // it is there: nothing is made
+			return Call{}, s, false // it is there: nothing is made
 		}
 	}
-	return Call{program(n.PID), how.name, strings.Join(shapes, " -> ")}, file, true
+	return Call{program(n.PID), how.name, strings.Join(shapes, " -> ")}, s, true
 }
 
 func descriptor(pid uint32, fd int) string {

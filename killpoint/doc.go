@@ -21,8 +21,8 @@
 // start many of them have GORACE=atexit_sleep_ms=0 in their environment.
 //
 // A call that is killed at has not happened; a torn write has happened by half.
-// Every write that came before is in the files, as after the death of a process
-// and unlike after the death of the machine.
+// Every write that came before is in the files, as after the death of a process.
+// After the death of the machine only what was synced is: see [Rig.Shadow].
 //
 // It needs Linux. Where the kernel does not allow it the test fails: nothing
 // here may pass by not being tried.

@@ -23,7 +23,11 @@ const workVar = "SLUICE_KILLPOINT_TEST"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(workVar); dir != "" {
-		if err := work(dir); err != nil {
+		do := work
+		if filepath.Base(dir) == "at" {
+			do = workAt
+		}
+		if err := do(dir); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -49,6 +53,23 @@ func work(dir string) error {
 		os.Rename(f.Name(), filepath.Join(dir, "12345", "done")),
 		os.Remove(filepath.Join(dir, "second")),
 		exec.Command("/bin/sh", "-c", "echo hello >> "+filepath.Join(dir, "child")).Run())
+}
+
+// workAt writes a file at offsets and syncs it twice, whether that succeeds or
+// not, before it goes.
+func workAt(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for at, text := range []string{"one", "two"} {
+		if _, err := f.WriteAt([]byte(text), int64(3*at)); err != nil {
+			return err
+		}
+		_ = f.Sync()
+	}
+	return os.Remove(path)
 }
 
 func start(t *testing.T, rig *killpoint.Rig, dir string) (out string, err error) {

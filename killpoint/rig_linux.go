@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -49,11 +50,17 @@ type Rig struct {
 	mu     sync.Mutex // guards what follows
 	points []Point    // in the order in which they came
 	counts map[Call]int
-	fault  Fault
-	at     func(Point) bool // nil while nothing is to fail
-	once   bool
+	armed  []arm
 	hits   []Point
 	broken error // why the rig itself is of no use
+	shadow *shadow
+}
+
+// arm is a fault that waits for its call.
+type arm struct {
+	at    func(Point) bool
+	fault Fault
+	once  bool
 }
 
 // New makes a rig for what happens below root until the test ends. The programs
@@ -121,24 +128,34 @@ func (r *Rig) Points() []Point {
 }
 
 // At counts anew and has the fault at one point, once.
-func (r *Rig) At(p Point, f Fault) { r.arm(f, true, func(q Point) bool { return p == q }) }
+func (r *Rig) At(p Point, f Fault) {
+	r.Disarm()
+	r.Reset()
+	r.Also(p, f)
+}
+
+// Also has one more fault, at another point.
+func (r *Rig) Also(p Point, f Fault) { r.arm(f, true, func(q Point) bool { return p == q }) }
 
 // Every counts anew and has the fault at every call that which selects, until
 // Disarm.
-func (r *Rig) Every(which func(Point) bool, f Fault) { r.arm(f, false, which) }
+func (r *Rig) Every(which func(Point) bool, f Fault) {
+	r.Disarm()
+	r.Reset()
+	r.arm(f, false, which)
+}
 
 // Disarm lets every call through.
 func (r *Rig) Disarm() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at = nil
+	r.armed = nil
 }
 
 func (r *Rig) arm(f Fault, once bool, at func(Point) bool) {
-	r.Reset()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fault, r.once, r.at = f, once, at
+	r.armed = append(r.armed, arm{at, f, once})
 }
 
 // Hits gives the calls that had the fault since it was armed.
@@ -155,14 +172,16 @@ func (r *Rig) note(c Call) (p Point, f Fault, hit bool) {
 	r.counts[c]++
 	p = Point{c, r.counts[c]}
 	r.points = append(r.points, p)
-	if r.at == nil || !r.at(p) {
+	i := slices.IndexFunc(r.armed, func(a arm) bool { return a.at(p) })
+	if i < 0 {
 		return p, f, false
 	}
 	r.hits = append(r.hits, p)
-	if r.once {
-		r.at = nil
+	f = r.armed[i].fault
+	if r.armed[i].once {
+		r.armed = slices.Delete(r.armed, i, i+1)
 	}
-	return p, r.fault, true
+	return p, f, true
 }
 
 // forget takes back a call that a signal kept from happening: the program makes
@@ -209,7 +228,7 @@ func (r *Rig) watch(listener int) {
 }
 
 func (r *Rig) answer(listener int, n notification) {
-	call, file, ok := r.identify(n)
+	call, s, ok := r.identify(n)
 	if !ok {
 		if _, err := respond(listener, n.ID, 0); err != nil {
 			r.fail(err)
@@ -219,6 +238,11 @@ func (r *Rig) answer(listener int, n notification) {
 	p, fault, hit := r.note(call)
 	switch {
 	case !hit:
+		// A call that we look at is interrupted by nothing but the end of its
+		// program, on all but old kernels.
+		if err := r.shadowed(n, call, s); err != nil {
+			r.fail(err)
+		}
 		gone, err := respond(listener, n.ID, 0)
 		if err != nil {
 			r.fail(err)
@@ -227,13 +251,14 @@ func (r *Rig) answer(listener int, n notification) {
 			r.forget(p)
 		}
 	case fault.errno != 0:
+		r.lost(call, s)
 		if _, err := respond(listener, n.ID, fault.errno); err != nil {
 			r.fail(err)
 		}
 	default:
 		group, err := groupOf(n.PID)
 		if err == nil && fault.torn && call.Writes() {
-			err = half(n, group, file)
+			err = half(n, group, s.fd)
 		}
 		if err == nil {
 			err = unix.Kill(group, unix.SIGKILL)

@@ -228,7 +228,7 @@ func explainSQLite(path string, err error) error {
 // what is on the disk: SQLite takes nothing for written before a sync succeeds.
 // A change is no part of the log until then, and the next one is written over
 // it, page by page; what a checkpoint copied counts as copied only after the
-// sync, and is copied again.
+// sync, and is copied again. TestPowerLossAfterAFailedSync tries it.
 func refused(path string, err error) error {
 	why := disk.Explain("the database", path, err)
 	cause, _ := errors.AsType[*sluice.Cause](why)

@@ -200,6 +200,64 @@ func TestFaultAtEachKindOfStep(t *testing.T) {
 	}
 }
 
+// checkPower has the machine lose its power at a point, after a sync that failed
+// before: what was acknowledged has been synced since, or before, and so is there.
+func (f *faulty) checkPower(failed *killpoint.Point, off killpoint.Point) {
+	t := f.t
+	t.Helper()
+	shadow := filepath.Join(t.TempDir(), "s")
+	f.rig.Shadow(shadow)
+	f.rig.At(off, killpoint.Kill)
+	at := off.String()
+	if failed != nil {
+		f.rig.Also(*failed, killpoint.Fail(unix.EIO))
+		at = failed.String() + " fails, then " + at
+	}
+	done, _, complaint, _ := f.work()
+	if complaint != "" {
+		t.Errorf("%s: the writer says %s", at, complaint)
+	}
+	path := filepath.Join(shadow, "d", "sluice.db")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), path, store.Options{})
+	if err != nil {
+		t.Fatalf("%s: the next start: %v", at, err)
+	}
+	if n := wholePairs(t, s); n != done && n != done+1 {
+		t.Errorf("%s: %d changes are there, and %d were acknowledged", at, n, done)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("%s: %v", at, err)
+	}
+	sound(t, path)
+}
+
+// A machine that loses its power keeps what was acknowledged, even after a sync
+// has failed and taken with it what the system believed to be written.
+func TestPowerLossAfterAFailedSync(t *testing.T) {
+	f := newFaulty(t, little)
+	points := f.points()
+	var syncs []killpoint.Point
+	for _, p := range points {
+		if p.Name == "fsync" {
+			syncs = append(syncs, p)
+		}
+	}
+	if len(syncs) < 6 {
+		t.Fatalf("only %d syncs were seen: %v", len(syncs), points)
+	}
+	for i := range syncs {
+		// Each sync fails, and the power goes at the next, or at the last.
+		f.checkPower(nil, syncs[i])
+		if i+1 < len(syncs) {
+			f.checkPower(&syncs[i], syncs[i+1])
+			f.checkPower(&syncs[i], syncs[len(syncs)-1])
+		}
+	}
+}
+
 // A disk that is read-only: what is there cannot be taken over, and the reason
 // is said; once it can be written all is as it was.
 func TestOpenOnAReadOnlyDisk(t *testing.T) {
