@@ -38,10 +38,15 @@ func (c *Collector) Prepare(ctx context.Context, prepare func(context.Context) (
 // watched runs prepare and stops it when it goes beyond the room there is.
 func (c *Collector) watched(ctx context.Context, prepare func(context.Context) (environment.Env, error)) (environment.Env, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	// Before anything is made: what is there by then does not count as growing.
+	before, err := c.Environments.UnderWay(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.Logger.Error("looking for room on the disk", "error", err.Error())
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.watch(ctx, cancel)
+		c.watch(ctx, cancel, before)
 	}()
 	env, err := prepare(ctx)
 	cancel(nil)
@@ -63,11 +68,7 @@ func (c *Collector) explain(err error) error {
 	return &with
 }
 
-func (c *Collector) watch(ctx context.Context, stop context.CancelCauseFunc) {
-	before, err := c.Environments.UnderWay(ctx)
-	if err != nil && ctx.Err() == nil {
-		c.Logger.Error("looking for room on the disk", "error", err.Error())
-	}
+func (c *Collector) watch(ctx context.Context, stop context.CancelCauseFunc, before int64) {
 	next := time.NewTimer(watchFirst)
 	defer next.Stop()
 	for {
