@@ -65,11 +65,12 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 SOAK_TIME ?= 10m
 SOAK_SEED ?=
-soak: build ## every TestSoak… for SOAK_TIME each, drawn by SOAK_SEED, which is printed
+soak: build ## changes, kills and faults at random, SOAK_TIME of each kind, by SOAK_SEED, which is printed
 	@for dir in $$(git grep -l '^func TestSoak' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 	  echo "== $$dir"; \
 	  SOAK_TIME=$(SOAK_TIME) SOAK_SEED=$(SOAK_SEED) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./$$dir || exit 1; \
 	done
+	SOAK_TIME=$(SOAK_TIME) SOAK_SEED=$(SOAK_SEED) $(GO) run ./bench -bin $(CURDIR)/bin soak
 
 clean: ## what the other targets made
 	rm -rf bin .cache
