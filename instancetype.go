@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,21 @@ func FindInstanceType(table []InstanceType, name string) (InstanceType, error) {
 	}
 	e.Cause = &Cause{Code: CauseInstanceType, Message: e.Message, Hint: e.Hint}
 	return InstanceType{}, e
+}
+
+// WithMoreMemory gives the types of a table that have more memory than the named
+// one and no other GPUs, the smallest first, one of each size of memory.
+func WithMoreMemory(table []InstanceType, name string) []InstanceType {
+	at := slices.IndexFunc(table, func(t InstanceType) bool { return strings.EqualFold(t.Name, name) })
+	if at < 0 {
+		return nil
+	}
+	have := table[at]
+	more := slices.DeleteFunc(slices.Clone(table), func(t InstanceType) bool { return t.Memory <= have.Memory || t.GPU != have.GPU })
+	slices.SortStableFunc(more, func(a, b InstanceType) int {
+		return cmp.Or(cmp.Compare(a.Memory, b.Memory), cmp.Compare(a.CPU, b.CPU))
+	})
+	return slices.CompactFunc(more, func(a, b InstanceType) bool { return a.Memory == b.Memory })
 }
 
 var instanceTypes = []InstanceType{

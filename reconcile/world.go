@@ -95,6 +95,7 @@ func (l *Loop) observe(ctx context.Context) (*world, error) {
 			v.scale = &sluice.Scale{Want: 1}
 		}
 		v.prepared, v.unpreparable = l.prepared.of(v)
+		l.nameLarger(v)
 		l.stages.instances(v)
 		w.add(v)
 	}
