@@ -206,6 +206,10 @@ func (s *server) commitEndpoint(r *request, e *sluice.Endpoint, more ...sluice.R
 		return nil, err
 	}
 	had, err := s.endpoint(r)
+	if sluice.ErrorCode(err) == sluice.CodeNotFound {
+		// Somebody else deleted it since: look again.
+		err = sluice.Errorf(sluice.CodeStale, "endpoint %s was just deleted by somebody else: %w", e.Name, err)
+	}
 	if err != nil {
 		return nil, err
 	}
