@@ -39,8 +39,8 @@ func durable(p killpoint.Point) bool {
 }
 
 // The disk refuses every write: what runs goes on, what is asked for fails and
-// says why, status tells, whatever is killed comes back, and so does everything
-// once the disk can be written again.
+// says why, status tells, and everything comes back once the disk can be written
+// again, whatever was killed meanwhile.
 func TestADiskThatRefuses(t *testing.T) {
 	for errno, words := range map[syscall.Errno]string{unix.EROFS: "read-only file system", unix.EIO: "input/output error"} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
@@ -71,11 +71,13 @@ func TestADiskThatRefuses(t *testing.T) {
 			if sent, failed := stop(); len(failed) > 0 {
 				t.Errorf("%d of %d requests failed, want none: %v", len(failed), sent, failed[0])
 			}
+			// One that dies now cannot make its socket before the disk is back.
 			kill(t, before.GatewayPID)
+			in.until("the gateway is gone", func() bool { return !in.runs(before.GatewayPID) })
 			in.client.CloseIdleConnections()
-			in.until("a gateway answers", func() bool { _, err := in.post(uri, key, "again"); return err == nil })
 
 			rig.Disarm()
+			in.until("a gateway answers", func() bool { _, err := in.post(uri, key, "again"); return err == nil })
 			in.until("the server answers", func() bool { _, _, err := in.try("online-endpoint", "show", "-n", "echo"); return err == nil })
 			if _, said, err := in.try("status"); err == nil && strings.Contains(said, "refuses") {
 				t.Errorf("status still says %s", said)
