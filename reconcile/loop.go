@@ -313,12 +313,12 @@ func (l *Loop) refusedBy(ctx context.Context, v view, err error) error {
 
 // refusal gives the cause that an engine's refusal comes to.
 func refusal(err error) sluice.Cause {
-	if disk.IsFull(err) {
-		dir := ""
-		if at, ok := errors.AsType[*fs.PathError](err); ok {
-			dir = filepath.Dir(at.Path)
-		}
-		return *causeOf(sluice.DiskFull(disk.Sentence("what is to run", dir), err))
+	dir := ""
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		dir = filepath.Dir(at.Path)
+	}
+	if explained, ok := errors.AsType[*sluice.Cause](disk.Explain("what is to run", dir, err)); ok {
+		return *explained
 	}
 	return sluice.Cause{Code: sluice.CauseEngine, Message: "the engine cannot run it: " + err.Error(),
 		Hint: "the server's log has the details"}

@@ -47,6 +47,8 @@ func TestAnEngineThatRefusesFailsTheOperation(t *testing.T) {
 	}{
 		"for good":     {errors.New("no such thing can run here"), sluice.CauseEngine, "no such thing", "log"},
 		"for its disk": {fmt.Errorf("recording what is wanted: %w", full), sluice.CauseDiskFull, filepath.Dir(full.Path) + ": ", "free space"},
+		"for a read-only disk": {fmt.Errorf("recording what is wanted: %w", &fs.PathError{Op: "open", Path: full.Path, Err: syscall.EROFS}),
+			sluice.CauseDiskFailed, "read-only file system", "disk"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cause := refusedWith(t, tt.with)
