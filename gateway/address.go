@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"syscall"
 )
 
 // dialable reads the address of an instance: unix:///PATH or http://HOST:PORT.
@@ -28,9 +29,25 @@ type refusedError struct{ err error }
 func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// notBegun reports whether the instance cannot have seen the request: there
+// notBegun reports whether the instance cannot have begun the request: there
 // was no connection, or the kept one had ended before anything was sent on it.
-func notBegun(err error) bool {
+//
+// An instance that takes requests whole has not begun one of which it left
+// something unread. On a Unix socket its end tells: it is a reset when there was
+// something, as when nobody had accepted the connection yet, and else an end of
+// file. What could not be written any more was not read either.
+func notBegun(err error, whole bool) bool {
 	var refused *refusedError
-	return errors.As(err, &refused) || strings.Contains(err.Error(), "server closed idle connection")
+	return errors.As(err, &refused) || strings.Contains(err.Error(), "server closed idle connection") ||
+		whole && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+}
+
+// takenWhole reports whether a scoring server reads all of a request before it
+// begins it. Methods that need no body may be answered without a look at it.
+func takenWhole(method string, body payload) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS":
+		return body.whole == nil && body.stream == nil
+	}
+	return true
 }

@@ -300,7 +300,7 @@ func (g *Gateway) failed(c *call, t *target, b *backend, out *http.Request, body
 		return true, errClientGone
 	}
 	b.setAside(time.Now())
-	if notBegun(err) && body.again() {
+	if notBegun(err, b.up.Load().scoring && takenWhole(c.method, body)) && body.again() {
 		return false, nil
 	}
 	return true, refuseLost(&t.plan.routes, t, b.id)
@@ -475,6 +475,7 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, head Head) bo
 type upstream struct {
 	address   string
 	host      string
+	scoring   bool // a scoring server: it takes a request whole before it begins it
 	transport *http.Transport
 }
 
@@ -484,7 +485,7 @@ func newUpstream(address string) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{address: address, host: "instance"}
+	u := &upstream{address: address, host: "instance", scoring: network == "unix"}
 	if network == "tcp" {
 		u.host = to
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/sluice-ml/sluice"
@@ -139,7 +140,8 @@ func (w *worker) receive() error {
 	defer in.close()
 	for {
 		if err := in.fill(); err != nil {
-			if errors.Is(err, io.EOF) {
+			// A reset is the end of one that had not read all it was sent.
+			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 				return nil
 			}
 			return err

@@ -106,10 +106,11 @@ func (in *installation) try(args ...string) (stdout, stderr string, err error) {
 	}
 	var out, trouble bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &trouble
-	if in.launch == nil {
-		in.launch = (*exec.Cmd).Start
+	launch := (*exec.Cmd).Start
+	if in.launch != nil {
+		launch = in.launch
 	}
-	if err = in.launch(cmd); err == nil {
+	if err = launch(cmd); err == nil {
 		err = cmd.Wait()
 	}
 	return out.String(), trouble.String(), err
@@ -161,7 +162,7 @@ func (in *installation) state() state {
 // until asks until the answer is yes.
 func (in *installation) until(what string, done func() bool) {
 	in.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(3 * time.Minute) // a machine may be busy with a fork bomb
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
