@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -409,6 +410,51 @@ func TestLeftovers(t *testing.T) {
 	}
 	if want := []string{".r.unfinished-6", "r", "r.before-5", "r.before-mine"}; err != nil || !slices.Equal(left, want) {
 		t.Errorf("there is %q (%v), want %q", left, err, want)
+	}
+}
+
+// Backups are made in folders where others may write, such as /tmp: what they put
+// there under our names is neither waited for nor followed.
+func TestScratchAmongStrangers(t *testing.T) {
+	parent, precious := t.TempDir(), t.TempDir()
+	kept := filepath.Join(precious, "kept")
+	pipe := filepath.Join(parent, ".b.unfinished-1")
+	err := errors.Join(os.WriteFile(kept, nil, 0o600), os.Mkdir(pipe, 0o700),
+		syscall.Mkfifo(filepath.Join(pipe, ".unfinished"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := backup.NewScratch(parent, "b") // a pipe would be waited for for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(s.Dir, s.Dir+"x"), os.Symlink(precious, s.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	s.Remove()
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("what was put in the place of the folder was followed: %v", err)
+	}
+}
+
+// Of another's leftover nothing is removed.
+func TestScratchOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	parent := t.TempDir()
+	theirs := filepath.Join(parent, ".b.unfinished-1")
+	err := errors.Join(os.Mkdir(theirs, 0o700), os.WriteFile(filepath.Join(theirs, ".unfinished"), nil, 0o600), os.Chown(theirs, 12345, 12345))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := backup.NewScratch(parent, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Remove()
+	if _, err := os.Stat(filepath.Join(theirs, ".unfinished")); err != nil {
+		t.Errorf("what another user has there was removed: %v", err)
 	}
 }
 

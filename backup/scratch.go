@@ -74,9 +74,18 @@ func newMarked(dir, prefix string) (*Scratch, error) {
 }
 
 // removeLeft removes a folder whose maker was killed. What stays is tried again
-// the next time.
+// the next time. The folder may lie where anybody can write: it is opened once,
+// must be ours, and nothing is removed but what is in it.
 func removeLeft(dir string) {
-	f, err := openMark(filepath.Join(dir, lockName))
+	folder, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	if !isOurs(folder) {
+		return
+	}
+	f, err := openMark(folder)
 	if err != nil {
 		_ = os.Remove(dir) // killed before it had a mark, and so before it had anything
 		return
@@ -89,7 +98,7 @@ func removeLeft(dir string) {
 	// and somebody's now.
 	names, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err == nil && (len(names) == 0 || slices.Contains(strings.Split(string(names), "\n"), filepath.Base(dir))) {
-		removeMarked(dir)
+		removeMarked(folder, dir)
 	}
 }
 
@@ -102,23 +111,34 @@ func (s *Scratch) named(name string) error {
 
 // removeMarked removes a folder, the mark last: until then it is known for what
 // it is.
-func removeMarked(dir string) {
-	entries, err := os.ReadDir(dir)
+func removeMarked(folder *os.Root, dir string) {
+	entries, err := fs.ReadDir(folder.FS(), ".")
 	for _, e := range entries {
 		if e.Name() != lockName {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+			err = errors.Join(err, folder.RemoveAll(e.Name()))
 		}
 	}
-	if err == nil {
-		_ = os.RemoveAll(dir)
+	if err == nil && folder.Remove(lockName) == nil {
+		_ = os.Remove(dir)
 	}
 }
 
 // Remove removes the folder, if it still has its name.
 func (s *Scratch) Remove() {
-	removeMarked(s.Dir)
-	if s.lock != nil {
-		s.lock.Close()
+	if s.lock == nil {
+		_ = os.Remove(s.Dir) // there is nothing in it
+		return
+	}
+	defer s.lock.Close()
+	folder, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	ours, err := s.lock.Stat()
+	mark, markErr := folder.Lstat(lockName)
+	if err == nil && markErr == nil && os.SameFile(ours, mark) {
+		removeMarked(folder, s.Dir)
 	}
 }
 

@@ -19,10 +19,26 @@ func lockFile(f *os.File) (bool, error) {
 	return err == nil, err
 }
 
-// openMark opens the mark of a folder that anybody may have made: it follows no
-// link and waits for nobody.
-func openMark(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+// openMark opens the mark of a folder: it follows no link and waits for nobody.
+func openMark(folder *os.Root) (*os.File, error) {
+	f, err := folder.OpenFile(lockName, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fs.ErrInvalid, err, f.Close())
+	}
+	return f, nil
+}
+
+// isOurs reports whether a folder belongs to who runs this program.
+func isOurs(folder *os.Root) bool {
+	info, err := folder.Stat(".")
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // Some file systems cannot sync a folder, and need not.
