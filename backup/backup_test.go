@@ -328,6 +328,12 @@ func TestDamagedArchives(t *testing.T) {
 			m["files"] = append(m["files"].([]any), map[string]any{"name": "run/x", "size": 1, "digest": sluice.DigestBytes(nil)})
 		}), `a file "run/x" that no backup has`},
 		"too many":                  {manifest(func(m map[string]any) { m["blobs"] = 1 << 40 }), "more than a backup can hold"},
+		"more bytes than announced": {manifest(func(m map[string]any) { m["bytes"] = 10 }), "more in it than the 10 bytes announced"},
+		"settings twice": {manifest(func(m map[string]any) {
+			m["files"] = append(m["files"].([]any), map[string]any{"name": "sluice.yml", "size": 1, "digest": sluice.DigestBytes(nil)})
+		}), `a file "sluice.yml" that no backup has, or twice`},
+		"files without end":         {manifest(func(m map[string]any) { m["files"] = make([]struct{}, 1<<20) }), "more than a backup can hold"},
+		"listings without end":      {manifest(func(m map[string]any) { m["trees"] = make([]string, 1<<20) }), "more than a backup can hold"},
 		"too few":                   {manifest(func(m map[string]any) { m["blobs"] = 0 }), "more files are listed in it"},
 		"a tree that is not needed": {manifest(func(m map[string]any) { m["trees"] = []any{} }), "it holds \"trees/"},
 	} {

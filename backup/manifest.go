@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -17,6 +18,7 @@ const format = 1
 // Bounds on what an archive may hold.
 const (
 	maxManifest = 64 << 20  // bytes
+	maxObjects  = 1000      // in it: one for each file of the installation
 	maxState    = 1 << 20   // bytes of each small file
 	maxTree     = 256 << 20 // bytes of one listing, as the artifact store bounds it
 	maxTrees    = 500_000
@@ -63,6 +65,10 @@ func damaged(format string, args ...any) *sluice.Error {
 // parseManifest reads and checks a manifest.
 func parseManifest(text []byte) (Manifest, error) {
 	var m Manifest
+	// Short elements cost many times their text in memory.
+	if bytes.Count(text, []byte("{")) > maxObjects || bytes.Count(text, []byte(`"`)) > 2*(maxTrees+maxObjects) {
+		return m, damaged("its manifest announces more than a backup can hold")
+	}
 	var versions struct {
 		Format int    `json:"format"`
 		Sluice string `json:"sluice"`
@@ -92,33 +98,22 @@ func (m Manifest) check() error {
 			return damaged("its manifest names %.80q as a listing", d)
 		}
 	}
-	wanted := append([]string{databaseName}, required...)
+	wanted := append([]string{settingsName, databaseName}, required...)
 	for _, f := range m.Files {
 		i := slices.Index(wanted, f.Name)
-		switch {
-		case i >= 0:
-			wanted = slices.Delete(wanted, i, i+1)
-		case f.Name == settingsName && strings.Count(m.names(), "\n"+settingsName+"\n") == 1:
-		default:
+		if i < 0 {
 			return damaged("its manifest names a file %.80q that no backup has, or twice", f.Name)
 		}
+		wanted = slices.Delete(wanted, i, i+1)
 		if f.Size < 0 || f.Name != databaseName && f.Size > maxState || sluice.CheckDigest(f.Digest) != nil {
 			return damaged("its manifest is wrong about %s", f.Name)
 		}
 	}
+	wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == settingsName }) // not everybody has any
 	if len(wanted) > 0 {
 		return damaged("%s is not in it", strings.Join(wanted, ", "))
 	}
 	return nil
-}
-
-// names gives the names of all files, each between line ends.
-func (m Manifest) names() string {
-	text := "\n"
-	for _, f := range m.Files {
-		text += f.Name + "\n\n"
-	}
-	return text
 }
 
 // digestOf gives the digest that an entry below a folder is named for.

@@ -56,6 +56,7 @@ type reading struct {
 	trees    map[string]sluice.Tree // that came, by digest
 	blobs    map[string]int64       // that they announce: sizes by digest
 	got      map[string]bool        // entries that came, by name
+	left     int64                  // bytes that are announced and did not come yet
 }
 
 // next gives the next entry, which is a plain file.
@@ -97,6 +98,7 @@ func (a *reading) begin() error {
 	if a.manifest, err = parseManifest(text); err != nil {
 		return err
 	}
+	a.left = a.manifest.Bytes
 	return a.sink.Begin(a.manifest)
 }
 
@@ -137,10 +139,22 @@ func (a *reading) entry(ctx context.Context, h *tar.Header) error {
 	return damaged("it holds %.80q, which belongs in no backup, or not in this one", h.Name)
 }
 
+// count refuses an entry beyond the bytes that were announced, for which room was
+// found: few bytes can stand for many.
+func (a *reading) count(h *tar.Header) error {
+	if a.left -= h.Size; a.left < 0 {
+		return damaged("there is more in it than the %d bytes announced", a.manifest.Bytes)
+	}
+	return nil
+}
+
 // verified has do read an entry to its end, which must be as announced.
 func (a *reading) verified(h *tar.Header, size int64, want string, do func(io.Reader) error) error {
 	if h.Size != size {
 		return damaged("%s in it has %d bytes, and %d were announced", h.Name, h.Size, size)
+	}
+	if err := a.count(h); err != nil {
+		return err
 	}
 	sum := sha256.New()
 	in := &failing{r: io.TeeReader(a.in, sum)}
@@ -156,6 +170,9 @@ func (a *reading) verified(h *tar.Header, size int64, want string, do func(io.Re
 }
 
 func (a *reading) tree(h *tar.Header, want string) error {
+	if err := a.count(h); err != nil {
+		return err
+	}
 	text, err := a.small(h, maxTree)
 	if err != nil {
 		return err
