@@ -1,6 +1,9 @@
 package sluice
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // OperationStatus is how far an operation is.
 type OperationStatus string
@@ -78,8 +81,8 @@ const (
 
 // Advance gives the stages with step and detail entered at now: it ends the
 // stage that runs for this name and instance when the step is another one,
-// and only refreshes the detail when it is the same. It alters no element of
-// stages in place.
+// and only refreshes the detail when it is the same. Of very many the oldest of
+// instances are left out. It alters no element of stages in place.
 func Advance(stages []Stage, next Stage, now time.Time) []Stage {
 	out := append([]Stage(nil), stages...)
 	for i := len(out) - 1; i >= 0; i-- {
@@ -94,8 +97,18 @@ func Advance(stages []Stage, next Stage, now time.Time) []Stage {
 		s.Ended = now
 	}
 	next.Started = now
+	if len(out) >= maxStages {
+		over := slices.IndexFunc(out, func(s Stage) bool { return s.Name == StageInstance && !s.Ended.IsZero() })
+		if over >= 0 {
+			out = slices.Delete(out, over, over+1)
+		}
+	}
 	return append(out, next)
 }
+
+// maxStages bounds the stages of an operation, those that run aside: instances may
+// start again and again, and all of them are written with each change.
+const maxStages = 300
 
 // EndStages gives the stages with every running one ended at now.
 func EndStages(stages []Stage, now time.Time) []Stage {

@@ -143,10 +143,17 @@ func (w *watches) watch(ctx context.Context, i engine.Instance, one *watch, set 
 			listening = true
 			w.group.Go(func() { w.listen(ctx, i, one) })
 		}
-		if known = said; moved {
-			continue // it answers the next time when there is news
+		wait := state.Due(set).Sub(w.loop.Now())
+		if moved {
+			// It answers the next time when there is news. Going back and forth is
+			// none to be written down all the time.
+			wait = 0
+			if phaseOrder[said] < phaseOrder[known] {
+				wait = listenPause
+			}
 		}
-		if pause(ctx, state.Due(set).Sub(w.loop.Now())) != nil {
+		known = said
+		if pause(ctx, wait) != nil {
 			return
 		}
 	}
@@ -161,13 +168,15 @@ func saidPhase(body []byte) string {
 	return knownPhase(phase)
 }
 
+// phaseOrder holds the phases of a scoring server by their order.
+var phaseOrder = map[string]int{"starting": 1, "import": 2, "init": 3, "ready": 4}
+
 // knownPhase gives a phase if it is one, else "".
 func knownPhase(phase string) string {
-	switch phase {
-	case "starting", "import", "init", "ready":
-		return phase
+	if phaseOrder[phase] == 0 {
+		return ""
 	}
-	return ""
+	return phase
 }
 
 // settings turns a deployment's readiness probe into the prober's terms; until

@@ -1,7 +1,12 @@
 package reconcile
 
 import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,5 +38,26 @@ func TestTelling(t *testing.T) {
 		if diff := cmp.Diff(tt.want, telling(tt.lines), cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) })); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
+	}
+}
+
+// Each phase is written down: an instance that goes back and forth between them
+// sets the pace of nothing.
+func TestPhasesSetNoPace(t *testing.T) {
+	const rounds = 4
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 2*rounds {
+			cancel()
+		}
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(rw, "Not ready: ", []string{"import", "init"}[asked%2])
+	}))
+	defer server.Close()
+	began := time.Now()
+	newWatches(New(Config{})).watch(ctx, engine.Instance{ID: "a", Address: server.URL, Created: began}, &watch{}, settings(sluice.DefaultProbe()))
+	if took := time.Since(began); took < (rounds-1)*listenPause {
+		t.Errorf("it was asked %d times in %s", asked, took)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/scoring/frame"
@@ -40,6 +41,31 @@ func TestForgedCauseIsBounded(t *testing.T) {
 		var back sluice.Cause
 		if err != nil || len(text) > MaxTermination || json.Unmarshal(text, &back) != nil {
 			t.Errorf("the termination file has %d bytes, %v", len(text), err)
+		}
+	}
+}
+
+// Each phase is news that the server keeps: a script cannot send them for ever.
+func TestPhasesGoOn(t *testing.T) {
+	w := &worker{pool: NewPool(Settings{AskAfter: time.Hour}, NewLog(io.Discard, 1)), phase: PhaseStarting}
+	send := func(kind frame.Type, meta string) error {
+		return w.advance(frame.Frame{Type: kind, Meta: []byte(meta)})
+	}
+	for _, step := range []struct {
+		kind frame.Type
+		meta string
+		ok   bool
+	}{
+		{frame.Phase, `{"phase":"import"}`, true},
+		{frame.Phase, `{"phase":"import"}`, false},
+		{frame.Phase, `{"phase":"init"}`, true},
+		{frame.Phase, `{"phase":"import"}`, false},
+		{frame.Ready, `{}`, true},
+		{frame.Phase, `{"phase":"init"}`, false},
+		{frame.Ready, `{}`, false},
+	} {
+		if err := send(step.kind, step.meta); (err == nil) != step.ok {
+			t.Errorf("in phase %q frame %d with %s gives %v", w.phase, step.kind, step.meta, err)
 		}
 	}
 }

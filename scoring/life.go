@@ -176,6 +176,9 @@ func (w *worker) advance(f frame.Frame) error {
 		if err := json.Unmarshal(f.Meta, &said); err != nil || said.Phase != PhaseImport && said.Phase != PhaseInit {
 			return fmt.Errorf("worker is in unknown phase %q", said.Phase)
 		}
+		if err := w.goesOn(said.Phase); err != nil {
+			return err
+		}
 		w.phase, w.since, w.stack = said.Phase, time.Now(), nil
 		w.askLater()
 	case frame.Ready:
@@ -184,6 +187,9 @@ func (w *worker) advance(f frame.Frame) error {
 		}
 		if err := json.Unmarshal(f.Meta, &ready); err != nil {
 			return fmt.Errorf("reading that worker is ready: %w", err)
+		}
+		if err := w.goesOn(PhaseReady); err != nil {
+			return err
 		}
 		p.headersUnwanted.Store(!ready.Headers)
 		w.phase, w.since, w.stack = PhaseReady, time.Now(), nil
@@ -200,6 +206,16 @@ func (w *worker) advance(f frame.Frame) error {
 		return fmt.Errorf("worker sent a frame of type %d", f.Type)
 	}
 	p.judgePhase()
+	return nil
+}
+
+// goesOn refuses a phase that does not come after the present one. Each is told
+// to whoever keeps the instance, who writes it down: a script that sends them
+// without end would have that written without end.
+func (w *worker) goesOn(to Phase) error {
+	if phaseOrder[to] <= phaseOrder[w.phase] {
+		return fmt.Errorf("worker went from phase %q to %q", w.phase, to)
+	}
 	return nil
 }
 
