@@ -387,6 +387,35 @@ func TestForceMovesAside(t *testing.T) {
 	}
 }
 
+// A folder that somebody has made for it, or a link to one, is as good as none.
+func TestRestoreIntoAnEmptyFolder(t *testing.T) {
+	in := install(t)
+	in.register("m", "one")
+	archive := in.backup()
+	dir := t.TempDir()
+	made, linked := filepath.Join(dir, "made"), filepath.Join(dir, "linked")
+	err := errors.Join(os.Mkdir(made, 0o755), os.Mkdir(filepath.Join(dir, "far"), 0o755), os.Symlink(filepath.Join(dir, "far"), linked))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{made, linked} {
+		if _, err := backup.Restore(t.Context(), bytes.NewReader(archive), backup.Target{Home: home.Dir(to)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, home.Dir(to)).models(); len(got) != 1 || got["m"] != "one" {
+			t.Errorf("in %s there is %v", to, got)
+		}
+	}
+	if to, err := os.Readlink(linked); err != nil || to != filepath.Join(dir, "far") {
+		t.Errorf("the link is %q, %v", to, err)
+	}
+	// With --force too, what the link points to is what moves.
+	done, err := backup.Restore(t.Context(), bytes.NewReader(archive), backup.Target{Home: home.Dir(linked), Force: true})
+	if err != nil || !strings.HasPrefix(done.Aside, filepath.Join(dir, "far.before-")) {
+		t.Errorf("what was there is in %q, %v", done.Aside, err)
+	}
+}
+
 // What a killed restore left is removed by the next, and nothing else: not what
 // somebody has moved beside the home, although it was killed too late to unmark.
 func TestLeftovers(t *testing.T) {

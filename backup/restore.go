@@ -39,7 +39,11 @@ type Restored struct {
 // directory, verified and synced, and then takes its place in one step: whenever
 // this ends, and however, there is what was before or all of what was restored.
 func Restore(ctx context.Context, r io.Reader, t Target) (Restored, error) {
-	holds, err := inUse(t.Home)
+	if real, err := filepath.EvalSymlinks(string(t.Home)); err == nil {
+		t.Home = home.Dir(real) // a link to it stays
+	}
+	mounted := isMount(string(t.Home))
+	holds, err := inUse(t.Home, mounted)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -51,7 +55,6 @@ func Restore(ctx context.Context, r io.Reader, t Target) (Restored, error) {
 		return Restored{}, disk.Explain("the installation", string(t.Home), fmt.Errorf("restoring: %w", err))
 	}
 	in := filepath.Dir(string(t.Home))
-	mounted := isMount(string(t.Home))
 	if mounted && holds {
 		return Restored{}, sluice.Errorf(sluice.CodeInvalid, "%s is a file system of its own, and cannot be moved aside", t.Home).
 			WithHint("move away what is in it, or restore with --home into a folder below it")
@@ -75,8 +78,9 @@ func Restore(ctx context.Context, r io.Reader, t Target) (Restored, error) {
 	return Restored{m, aside}, nil
 }
 
-// inUse reports whether there is anything in a state directory.
-func inUse(dir home.Dir) (bool, error) {
+// inUse reports whether there is anything in a state directory, but for what may
+// be in the root of a file system.
+func inUse(dir home.Dir, mounted bool) (bool, error) {
 	entries, err := os.ReadDir(string(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -85,7 +89,7 @@ func inUse(dir home.Dir) (bool, error) {
 		return false, fmt.Errorf("restoring: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != "lost+found" && !isScratch(e.Name()) {
+		if !mounted || e.Name() != "lost+found" && !isScratch(e.Name()) {
 			return true, nil
 		}
 	}
@@ -212,6 +216,10 @@ func (s *Scratch) take(home string, holds, mounted bool) (aside string, err erro
 		return "", s.spread(home)
 	}
 	if !holds {
+		// An empty folder that is there gives way.
+		if err := os.Remove(home); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
 		if err := os.Rename(s.Dir, home); err != nil {
 			return "", err
 		}
