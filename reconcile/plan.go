@@ -31,7 +31,8 @@ type seen struct {
 	ready bool
 	// everReady tells a crash while serving from a failure to start.
 	everReady bool
-	phase     string // what the scoring server says it is doing: import, init, ready
+	turned    time.Time // when it was last seen to become ready, or to be so no more
+	phase     string    // what the scoring server says it is doing: import, init, ready
 	// cause is why it ended, when it did.
 	cause *sluice.Cause
 	told  told
@@ -200,12 +201,19 @@ const flapping = 5
 // that ready ones end again and again. One or two that somebody killed are
 // replaced as they are when they serve. Ended instances from before the operation
 // do not count, nor do those whose end was not their own: all are asked to end
-// when Sluice is stopped meanwhile, or lose their machine.
+// when Sluice is stopped meanwhile, or lose their machine. One that was ready and
+// stays unready is waited for as long as one that starts.
 func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 	bound := startBound(v.deployment.Spec.Readiness)
 	ends, struck := 0, 0
 	for _, i := range v.instances {
-		if i.Workload != workload || i.Asked || i.Reason == engine.Evicted || i.Created.Before(v.operation.Started) {
+		if i.Workload != workload || i.Asked || i.Reason == engine.Evicted {
+			continue
+		}
+		if since := later(i.waiting(), v.operation.Started); !i.waiting().IsZero() && now.Sub(since) > bound {
+			return lateCause(i, now.Sub(since), bound)
+		}
+		if i.Created.Before(v.operation.Started) {
 			continue
 		}
 		switch {
@@ -221,17 +229,30 @@ func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 		default:
 			return i.cause
 		}
-		if i.everReady || !i.live() {
-			continue
-		}
-		if i.Phase == engine.Pending && i.Reason == engine.NoCapacity && now.Sub(i.Created) > bound {
-			return noCapacityCause(i)
-		}
-		if !i.Started.IsZero() && i.Phase != engine.Draining && now.Sub(i.Started) > bound {
-			return lateCause(i, now.Sub(i.Started), bound)
-		}
 	}
 	return nil
+}
+
+// waiting gives since when an instance has to become ready, zero when it has not.
+func (s seen) waiting() time.Time {
+	switch {
+	case !s.live() || s.ready || s.Phase == engine.Draining:
+		return time.Time{}
+	case s.Address != "" && !s.asked: // it may be ready for long: we have just started
+		return time.Time{}
+	case s.everReady:
+		return s.turned
+	case s.Phase == engine.Pending && s.Reason == engine.NoCapacity:
+		return s.Created
+	}
+	return s.Started
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // startBound is how long an instance may take to become ready: what the
@@ -249,6 +270,9 @@ func noCapacityCause(i seen) *sluice.Cause {
 }
 
 func lateCause(i seen, took, bound time.Duration) *sluice.Cause {
+	if i.Phase == engine.Pending && i.Reason == engine.NoCapacity {
+		return noCapacityCause(i)
+	}
 	phase := i.phase
 	if phase == "" {
 		phase = "starting"
@@ -259,6 +283,9 @@ func lateCause(i seen, took, bound time.Duration) *sluice.Cause {
 		Message:  fmt.Sprintf("the instance was not ready after %.0f s: it is still in %s", took.Seconds(), phase),
 		Hint: fmt.Sprintf("readiness_probe bounds this at initial_delay + failure_threshold × period = %.0f s; "+
 			"see what the script does with `sluice online-deployment get-logs`", bound.Seconds()),
+	}
+	if i.everReady {
+		c.Message = fmt.Sprintf("the instance was ready, and then was not for %.0f s: it is in %s", took.Seconds(), phase)
 	}
 	if at := i.told.at; at != nil && i.told.phase == i.phase {
 		c.File, c.Line, c.Evidence = at.file, at.line, at.evidence()

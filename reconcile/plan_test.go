@@ -48,6 +48,11 @@ func TestPlan(t *testing.T) {
 	crashedNew.cause = boom
 	slow := instance("a", "r1", engine.Running, false)
 	slow.Started = epoch
+	unasked := slow
+	unasked.Address = "unix:///x"
+	turned := slow
+	turned.Address, turned.asked, turned.everReady, turned.turned = "unix:///x", true, true, epoch.Add(time.Minute)
+	laterOperation := &sluice.Operation{Meta: sluice.Meta{Name: "op"}, Started: epoch.Add(time.Hour)}
 	stoppedWithUs := instance("a", "r1", engine.Succeeded, false)
 	stoppedWithUs.Asked, stoppedWithUs.cause = true, boom
 	lostMachine := instance("b", "r1", engine.Failed, false)
@@ -203,6 +208,27 @@ func TestPlan(t *testing.T) {
 				prepared: prepared("r1"), instances: []seen{slow}},
 			at:   epoch.Add(311 * time.Second),
 			want: actions{done: &outcome{cause: lateCause(slow, 311*time.Second, 310*time.Second)}, remove: []string{"r1-w"}},
+		},
+		{
+			name: "one that nobody has asked since we started does not",
+			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r1"), instances: []seen{unasked}},
+			at:   epoch.Add(time.Hour),
+			want: actions{ensure: []ensure{{workload("r1"), 1}}},
+		},
+		{
+			name: "one that was ready and is so no more is waited for",
+			view: view{deployment: deployment(sluice.StateUpdating, "r1", "r1"), scale: &sluice.Scale{Want: 1}, operation: laterOperation,
+				prepared: prepared("r1"), instances: []seen{turned}},
+			at:   laterOperation.Started.Add(309 * time.Second),
+			want: actions{ensure: []ensure{{workload("r1"), 1}}},
+		},
+		{
+			name: "but not for ever, although it is older than the operation",
+			view: view{deployment: deployment(sluice.StateUpdating, "r1", "r1"), scale: &sluice.Scale{Want: 1}, operation: laterOperation,
+				prepared: prepared("r1"), instances: []seen{turned}},
+			at:   laterOperation.Started.Add(311 * time.Second),
+			want: actions{done: &outcome{cause: lateCause(turned, 311*time.Second, 310*time.Second)}},
 		},
 		{
 			name: "an instance that finds no place is waited for",

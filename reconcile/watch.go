@@ -31,6 +31,7 @@ type watch struct {
 	asked     bool
 	ready     bool
 	everReady bool
+	turned    time.Time // when ready became what it is
 	phase     string
 	cause     *sluice.Cause // once ended
 	said      told          // of a scoring server
@@ -79,7 +80,7 @@ func (w *watches) follow(ctx context.Context, instances []engine.Instance, probe
 func (w *watches) see(ctx context.Context, i engine.Instance) seen {
 	w.mu.Lock()
 	one := w.byID[i.ID]
-	s := seen{Instance: i, asked: one.asked, ready: one.ready, everReady: one.everReady, phase: one.phase, cause: one.cause, told: one.said}
+	s := seen{Instance: i, asked: one.asked, ready: one.ready, everReady: one.everReady, turned: one.turned, phase: one.phase, cause: one.cause, told: one.said}
 	w.mu.Unlock()
 	if i.Phase.Ended() && s.cause == nil {
 		s.cause = w.causeOfEnd(ctx, s)
@@ -189,6 +190,9 @@ func settings(p sluice.Probe) probe.Settings {
 func (w *watches) note(one *watch, ready bool, phase string) {
 	w.mu.Lock()
 	changed := !one.asked || one.ready != ready || one.phase != phase
+	if !one.asked || one.ready != ready {
+		one.turned = w.loop.Now()
+	}
 	one.asked, one.ready, one.phase = true, ready, phase
 	one.everReady = one.everReady || ready
 	w.mu.Unlock()
