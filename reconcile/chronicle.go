@@ -297,13 +297,13 @@ func (c *chronicle) steps(i seen, now time.Time) []*sluice.DeploymentEvent {
 		out = append(out, e)
 		return e
 	}
-	// Times that come from the engine are the same at every look: what is older
-	// than what was forgotten has been told.
+	// Times that come from the engine are the same at every look: of what nothing
+	// is known any more, what is older than what was forgotten has been told.
 	if !i.Started.IsZero() && told < rank[sluice.EventStarted] && c.ends < loud && c.mayBeNew(i.Started) {
 		say(i.Started, sluice.EventStarted, "started")
 	}
 	if i.Phase.Ended() {
-		if told < rank[sluice.EventEnded] && c.mayBeNew(i.Ended) {
+		if told > 0 && told < rank[sluice.EventEnded] || told == 0 && c.mayBeNew(i.Ended) {
 			e := say(i.Ended, sluice.EventEnded, "ended, as it was asked to")
 			if !i.Asked || i.Phase == engine.Failed {
 				e.Message, e.Cause = c.end(i), i.cause

@@ -388,3 +388,20 @@ func TestWhoWasReadyIsKnownAfterARestart(t *testing.T) {
 		t.Errorf("ready were %v, want a alone", c.ready)
 	}
 }
+
+// A clock that was years ahead once, and was put right, makes no end go untold of
+// an instance that something is known of.
+func TestAnEndIsToldWhateverTheClock(t *testing.T) {
+	c := chronicleOf(sluice.EventStarted, sluice.EventReady)
+	c.floor = epoch.Add(10_000 * time.Hour)
+	i := instance("a", "r1", engine.Failed, false)
+	i.Ended, i.cause = epoch.Add(time.Minute), &sluice.Cause{Code: sluice.CauseCrashed, Message: "it crashed"}
+	if got := c.steps(i, epoch.Add(time.Hour)); len(got) != 1 || got[0].What != sluice.EventEnded {
+		t.Errorf("told is %v", got)
+	}
+	unknown := i
+	unknown.ID = "b"
+	if got := c.steps(unknown, epoch.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("of one that may have been told and forgotten: %v", got)
+	}
+}
