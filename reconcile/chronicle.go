@@ -14,6 +14,9 @@ const (
 	// keepEvents is how many events are kept of a deployment, beside the newest
 	// of each instance that lives.
 	keepEvents = 500
+	// keepBytes bounds the text of these. Causes come from instances, and all
+	// that is kept is held in memory.
+	keepBytes = 1 << 20
 	// loud is how many ends in a row are told step by step. Of a crash loop that
 	// goes on only the ends are.
 	loud = 5
@@ -121,16 +124,41 @@ func (c *chronicle) unwritten() []*sluice.DeploymentEvent {
 }
 
 // overflow gives what is too old to be kept: the oldest events beyond the
-// newest keepEvents, but of whatever lives never the last one, which says what
+// newest keepEvents or keepBytes, but of whatever lives never the last one, which says what
 // has been told of it.
 func (c *chronicle) overflow(live map[string]bool) []*sluice.DeploymentEvent {
 	var over []*sluice.DeploymentEvent
-	for _, e := range c.events[:max(len(c.events)-keepEvents, 0)] {
+	for _, e := range c.events[:firstKept(c.events)] {
 		if subject := subjectOf(e); !live[subject] || c.last[subject] != e {
 			over = append(over, e)
 		}
 	}
 	return over
+}
+
+// firstKept gives the place of the oldest event that is kept by its age alone.
+func firstKept(events []*sluice.DeploymentEvent) int {
+	size, first := 0, len(events)
+	for first > max(len(events)-keepEvents, 0) {
+		size += sizeOf(events[first-1])
+		if size > keepBytes {
+			break
+		}
+		first--
+	}
+	return first
+}
+
+// sizeOf gives the bytes of text in an event that are not ours alone.
+func sizeOf(e *sluice.DeploymentEvent) int {
+	size := len(e.Message)
+	if c := e.Cause; c != nil {
+		size += len(c.Message) + len(c.Hint) + len(c.File) + len(c.Request)
+		for _, line := range c.Evidence {
+			size += len(line)
+		}
+	}
+	return size
 }
 
 // forget drops events that are not kept any more.

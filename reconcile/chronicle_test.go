@@ -405,3 +405,21 @@ func TestAnEndIsToldWhateverTheClock(t *testing.T) {
 		t.Errorf("of one that may have been told and forgotten: %v", got)
 	}
 }
+
+// Long causes are forgotten sooner: a hostile instance brings one every second.
+func TestEventsAreBoundedInBytes(t *testing.T) {
+	c := newChronicle(nil)
+	cause := &sluice.Cause{Message: "m", Evidence: slices.Repeat([]string{strings.Repeat("x", 1000)}, 50)}
+	for n := range 100 {
+		c.append(deployment(sluice.StateSucceeded, "r1", "r1"),
+			&sluice.DeploymentEvent{At: epoch.Add(time.Duration(n) * time.Second), What: sluice.EventRequestsFail, Cause: cause})
+		c.forget(c.overflow(map[string]bool{"requests": true}))
+	}
+	size := 0
+	for _, e := range c.events {
+		size += sizeOf(e)
+	}
+	if size > keepBytes || len(c.events) < 10 || c.last["requests"] != c.events[len(c.events)-1] {
+		t.Errorf("%d events with %d bytes are kept", len(c.events), size)
+	}
+}
