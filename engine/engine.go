@@ -49,7 +49,8 @@ type Engine interface {
 	Remove(ctx context.Context, epoch int64, id string) error
 
 	// Instances is the truth, complete even right after this process was
-	// restarted. Ended instances stay listed for an hour.
+	// restarted. Ended instances stay listed for an hour, but of those that
+	// followed each other in one place only the newest 30.
 	Instances(ctx context.Context, sel Selector) ([]Instance, error)
 
 	// Logs opens the output of an instance. It still answers for a while

@@ -17,6 +17,7 @@ const (
 	Healthy      = time.Minute     // a copy that ran this long starts again from FirstBackOff
 	Steady       = 5 * time.Second // and so does one that ran this long and served
 	Keep         = time.Hour       // an ended copy stays listed this long
+	KeepInSlot   = 30              // but of one slot not more of them: each has a log
 	ForceAgain   = time.Second     // when force has not ended a copy
 )
 
@@ -84,7 +85,7 @@ type Action struct {
 //	          those that do not serve, then the youngest
 //	tells     what drains, DrainDelay after it was chosen
 //	forces    what was told, Grace later; and what hangs, at once
-//	forgets   what ended Keep ago
+//	forgets   what ended Keep ago, and what KeepInSlot have ended after
 func Decide(w Want, copies []Copy, now time.Time) ([]Action, time.Time) {
 	d := decision{now: now}
 	replicas := w.Replicas
@@ -95,12 +96,13 @@ func Decide(w Want, copies []Copy, now time.Time) ([]Action, time.Time) {
 	for _, c := range victims {
 		d.add(Action{Kind: Drain, ID: c.ID})
 	}
+	over := outlived(copies)
 	for _, c := range copies {
 		if slices.ContainsFunc(victims, func(v Copy) bool { return v.ID == c.ID }) {
 			c.Drained = now
 		}
 		d.end(c)
-		d.forget(w, c)
+		d.forget(w, c, over[c.ID])
 	}
 	for _, slot := range freeSlots(w.Restart, copies, missing) {
 		if d.due(startAt(copies, slot, now)) {
@@ -165,13 +167,35 @@ func (d *decision) end(c Copy) {
 	}
 }
 
-// forget drops what ended Keep ago, unless it is the one run of a workload
-// that runs once: its exit stays for as long as the workload is wanted.
-func (d *decision) forget(w Want, c Copy) {
+// outlived gives the ended copies of each slot beyond the newest KeepInSlot. One
+// that crashes every few seconds leaves hundreds within Keep.
+func outlived(copies []Copy) map[string]bool {
+	bySlot := map[int][]Copy{}
+	for _, c := range copies {
+		if c.Phase.Ended() {
+			bySlot[c.Slot] = append(bySlot[c.Slot], c)
+		}
+	}
+	over := map[string]bool{}
+	for _, ended := range bySlot {
+		if len(ended) <= KeepInSlot {
+			continue
+		}
+		slices.SortFunc(ended, func(a, b Copy) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(b.ID, a.ID)) })
+		for _, c := range ended[KeepInSlot:] {
+			over[c.ID] = true
+		}
+	}
+	return over
+}
+
+// forget drops what ended Keep ago or is over, unless it is the one run of a
+// workload that runs once: its exit stays for as long as the workload is wanted.
+func (d *decision) forget(w Want, c Copy, over bool) {
 	if !c.Phase.Ended() || spent(w.Restart, c) && !w.Removed {
 		return
 	}
-	if d.due(c.Ended.Add(Keep)) {
+	if over || d.due(c.Ended.Add(Keep)) {
 		d.add(Action{Kind: Forget, ID: c.ID})
 	}
 }

@@ -3,6 +3,7 @@ package supervise_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -328,5 +329,25 @@ func (w *world) slotsDiffer(t *testing.T, seed uint64) {
 			t.Fatalf("seed %d: slot %d is filled twice", seed, c.Slot)
 		}
 		taken[c.Slot] = taken[c.Slot] || c.Drained.IsZero()
+	}
+}
+
+// A copy that serves for a few seconds and crashes, again and again, leaves no
+// more logs than one that starts in vain.
+func TestOfOneSlotSoManyAreKept(t *testing.T) {
+	w := supervise.Want{Workload: "w", Restart: engine.RestartAlways, Replicas: 2}
+	copies := []supervise.Copy{live("a", 0, engine.Running, time.Second), crashed("other", 1, time.Second, 50*time.Minute)}
+	for n := range supervise.KeepInSlot + 2 {
+		copies = append(copies, crashed(fmt.Sprintf("c%02d", n), 0, 5*time.Second, time.Duration(n+1)*6*time.Second))
+	}
+	var forgotten []string
+	actions, _ := supervise.Decide(w, copies, noon)
+	for _, a := range actions {
+		if a.Kind == supervise.Forget {
+			forgotten = append(forgotten, a.ID)
+		}
+	}
+	if want := []string{"c30", "c31"}; !slices.Equal(forgotten, want) {
+		t.Errorf("forgotten are %q, want %q", forgotten, want)
 	}
 }
