@@ -98,14 +98,16 @@ func (h *history) pass() (purged bool) {
 	if again := plan(h.v, h.now); !reflect.DeepEqual(a, again) {
 		h.fail("the same view gives %+v and then %+v", a, again)
 	}
-	if d.State == sluice.StateDeleting && (len(a.ensure) > 0 || a.prepare != "") {
+	if d.State == sluice.StateDeleting && (len(a.ensure) > 0 || len(a.prepare) > 0) {
 		h.fail("a deleted deployment is to run %+v", a)
 	}
-	if a.prepare != "" && h.IntN(2) == 0 {
-		if h.broken[a.prepare] && h.revisions%2 == 0 && a.prepare != d.Serving {
-			h.v.unpreparable[a.prepare] = &sluice.Cause{Code: sluice.CauseUnresolvable}
-		} else {
-			h.v.prepared[a.prepare] = workload(a.prepare)
+	for _, revision := range a.prepare {
+		switch {
+		case h.IntN(2) == 0:
+		case h.broken[revision] && h.revisions%2 == 0 && revision != d.Serving:
+			h.v.unpreparable[revision] = &sluice.Cause{Code: sluice.CauseUnresolvable}
+		default:
+			h.v.prepared[revision] = workload(revision)
 		}
 	}
 	for _, e := range a.ensure {
@@ -184,6 +186,16 @@ func (h *history) world() {
 		for n := range h.v.instances {
 			h.v.instances[n].asked = h.v.instances[n].ready
 		}
+		clear(h.v.prepared)
+	}
+	if !h.calm && h.IntN(80) == 0 {
+		h.say("all is stopped, and started again")
+		for n := range h.v.instances {
+			if i := &h.v.instances[n]; i.live() {
+				i.Phase, i.ready, i.Asked, i.Ended = engine.Succeeded, false, true, h.now
+			}
+		}
+		clear(h.replicas)
 		clear(h.v.prepared)
 	}
 }

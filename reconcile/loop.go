@@ -259,8 +259,8 @@ func (l *Loop) publish(w *world) {
 // act carries out what was planned for one deployment. Everything in it may be
 // repeated, so an error only means that the next pass tries again.
 func (l *Loop) act(ctx context.Context, w *world, v view, a actions) error {
-	if a.prepare != "" {
-		if err := l.prepared.start(ctx, v, a.prepare); err != nil {
+	for _, revision := range a.prepare {
+		if err := l.prepared.start(ctx, v, revision); err != nil {
 			return err
 		}
 	}

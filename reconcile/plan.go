@@ -48,7 +48,7 @@ func (s seen) failed() bool {
 
 // actions is what to do about one deployment. The zero value is: nothing.
 type actions struct {
-	prepare string // a revision whose environment is needed
+	prepare []string // revisions whose environment is needed
 	ensure  []ensure
 	remove  []string // workload IDs
 	serving *string  // the revision that serves from now on
@@ -80,7 +80,7 @@ func plan(v view, now time.Time) actions {
 		if cause := v.unpreparable[revision]; cause != nil {
 			return v.fail(cause)
 		}
-		return actions{prepare: revision}
+		return v.sustain(actions{prepare: []string{revision}}, "")
 	}
 	if old, first := v.scaleFirst(workload.ID, now); first {
 		return v.converge(v.deployment.Serving, old).withoutEnd()
@@ -90,7 +90,29 @@ func plan(v view, now time.Time) actions {
 			return v.fail(cause, workload.ID)
 		}
 	}
-	return v.converge(revision, workload)
+	return v.sustain(v.converge(revision, workload), workload.ID)
+}
+
+// sustain adds to the steps towards a new workload, "" while it is not known,
+// what brings back what serves when nothing of it is left: everything was
+// stopped in the middle of an update, or the machine was, or it came from a
+// backup. Until the new revision is ready, which it may never be, nothing else
+// can answer.
+func (v view) sustain(a actions, workload string) actions {
+	serving := v.deployment.Serving
+	if serving == "" || serving == v.target() || a.done != nil || len(v.workloadsExcept(workload)) > 0 {
+		return a
+	}
+	ready, _ := v.count(workload)
+	w, known := v.prepared[serving]
+	switch needed := v.scale.Want - ready; {
+	case needed <= 0:
+	case !known && v.unpreparable[serving] == nil:
+		a.prepare = append([]string{serving}, a.prepare...)
+	case known && w.ID != workload:
+		a.ensure = append(a.ensure, ensure{w, needed})
+	}
+	return a
 }
 
 // withoutEnd gives the actions of a step that is not the operation's last.

@@ -70,7 +70,35 @@ func TestPlan(t *testing.T) {
 		{
 			name: "a new deployment needs its environment",
 			view: view{deployment: deployment(sluice.StateCreating, "r1", ""), scale: &sluice.Scale{Want: 1}, operation: operation()},
-			want: actions{prepare: "r1"},
+			want: actions{prepare: []string{"r1"}},
+		},
+		{
+			name: "what serves is brought back when everything was stopped in the middle of an update",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 2}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: []seen{stoppedWithUs}},
+			want: actions{ensure: []ensure{{workload("r2"), 2}, {workload("r1"), 2}}},
+		},
+		{
+			name: "its environment does not wait for that of the new revision",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 1}, operation: operation()},
+			want: actions{prepare: []string{"r1", "r2"}},
+		},
+		{
+			name: "nor does what serves, once its environment is there",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 1}, operation: operation(), prepared: prepared("r1")},
+			want: actions{prepare: []string{"r2"}, ensure: []ensure{{workload("r1"), 1}}},
+		},
+		{
+			name: "what served and can be prepared no more holds nothing up",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 1}, operation: operation(),
+				prepared: prepared("r2"), unpreparable: map[string]*sluice.Cause{"r1": boom}},
+			want: actions{ensure: []ensure{{workload("r2"), 1}}},
+		},
+		{
+			name: "only so much of what served is brought back as the new revision does not do yet",
+			view: view{deployment: deployment(sluice.StateUpdating, "r2", "r1"), scale: &sluice.Scale{Want: 2}, operation: operation(),
+				prepared: prepared("r1", "r2"), instances: []seen{instance("new", "r2", engine.Running, true)}},
+			want: actions{ensure: []ensure{{workload("r2"), 2}, {workload("r1"), 1}}},
 		},
 		{
 			name: "an environment that cannot be made fails the operation",
