@@ -304,7 +304,7 @@ func lateCause(i seen, took, bound time.Duration) *sluice.Cause {
 		Instance: i.ID,
 		Message:  fmt.Sprintf("the instance was not ready after %.0f s: it is still in %s", took.Seconds(), phase),
 		Hint: fmt.Sprintf("readiness_probe bounds this at initial_delay + failure_threshold × period = %.0f s; "+
-			"see what the script does with `sluice online-deployment get-logs`", bound.Seconds()),
+			"`%s` shows what it wrote", bound.Seconds(), showLog(i.Instance)),
 	}
 	if i.everReady {
 		c.Message = fmt.Sprintf("the instance was ready, and then was not for %.0f s: it is in %s", took.Seconds(), phase)

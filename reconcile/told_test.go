@@ -84,12 +84,13 @@ func TestSentence(t *testing.T) {
 // its stage until then.
 func TestASlowStartNamesItsPlace(t *testing.T) {
 	at := &place{file: "score.py", line: 12, function: "load", stack: []string{`  File "score.py", line 12 in load`}}
-	i := seen{Instance: engine.Instance{ID: "i1", Phase: engine.Running}, phase: "init", told: told{phase: "init", at: at}}
+	labels := map[string]string{LabelEndpoint: "iris", LabelDeployment: "blue"}
+	i := seen{Instance: engine.Instance{ID: "i1", Phase: engine.Running, Labels: labels}, phase: "init", told: told{phase: "init", at: at}}
 	got := lateCause(i, 311*time.Second, 310*time.Second)
 	want := &sluice.Cause{Code: sluice.CauseInitHangs, Instance: "i1", File: "score.py", Line: 12,
 		Message: "the instance was not ready after 311 s: it is still in init, at score.py:12 in load",
 		Hint: "readiness_probe bounds this at initial_delay + failure_threshold × period = 310 s; " +
-			"see what the script does with `sluice online-deployment get-logs`",
+			"`sluice online-deployment get-logs -e iris -n blue --instance i1` shows what it wrote",
 		Evidence: []string{"Stack (most recent call first):", `  File "score.py", line 12 in load`}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

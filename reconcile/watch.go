@@ -218,10 +218,17 @@ func (w *watches) causeOfEnd(ctx context.Context, s seen) *sluice.Cause {
 	}
 	cause = cause.Clean()
 	cause.Instance = s.ID
+	cause.Hint = strings.ReplaceAll(cause.Hint, "`sluice online-deployment get-logs`", "`"+showLog(s.Instance)+"`")
 	if len(cause.Evidence) == 0 {
 		cause.Evidence = w.lastLines(ctx, s.ID)
 	}
 	return &cause
+}
+
+// showLog gives the command that shows what an instance wrote. It names the
+// instance: without that, the log of one that lives would be shown.
+func showLog(i engine.Instance) string {
+	return fmt.Sprintf("sluice online-deployment get-logs -e %s -n %s --instance %s", i.Labels[LabelEndpoint], i.Labels[LabelDeployment], i.ID)
 }
 
 // endCause words an end that the workload itself did not explain.

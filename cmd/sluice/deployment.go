@@ -178,13 +178,17 @@ func (p *program) deploymentDelete() *cobra.Command {
 }
 
 // withLogs adds where to look when a deployment failed and nothing better is
-// known.
+// known: in the log of the instance that failed, as others may serve on.
 func withLogs(err error, n deploymentName) error {
 	e, ok := errors.AsType[*sluice.Error](err)
 	if !ok || hintOf(err) != "" || e.Cause != nil && e.Cause.Hint != "" {
 		return err
 	}
 	with := *e
-	with.Hint = "its log: `sluice online-deployment get-logs " + n.flags() + "`"
+	logs := "sluice online-deployment get-logs " + n.flags()
+	if e.Cause != nil && e.Cause.Instance != "" {
+		logs += " --instance " + e.Cause.Instance
+	}
+	with.Hint = "its log: `" + logs + "`"
 	return &with
 }
