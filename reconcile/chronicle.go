@@ -71,7 +71,9 @@ func (c *chronicle) add(e *sluice.DeploymentEvent) {
 		c.ends++
 		c.vacant = append(slices.Clone(c.vacant[max(len(c.vacant)-maxVacant+1, 0):]), vacancy{e.Instance, e.Revision})
 	case e.What == sluice.EventOperationDone || e.What == sluice.EventOperationFailed:
-		c.vacant = nil // what starts from here on is not a replacement
+		// What starts from here on is not a replacement, nor another try at what
+		// the operation failed with.
+		c.vacant, c.ends = nil, 0
 	}
 }
 
@@ -262,10 +264,12 @@ func (c *chronicle) environment(v view, now time.Time) *sluice.DeploymentEvent {
 const troubleAgain = time.Minute
 
 // trouble tells why requests fail although all is deployed. Its figures change
-// with every request: only another cause is news, or the same much later.
+// with every request: only another cause is news, or the same much later. The
+// end of an instance tells its cause itself, and need not have failed a request.
 func (c *chronicle) trouble(v view, now time.Time) *sluice.DeploymentEvent {
 	t := v.deployment.Trouble
-	if t == nil {
+	over := func(i seen) bool { return i.ID == t.Instance && i.Phase.Ended() }
+	if t == nil || t.Request == "" && slices.ContainsFunc(v.instances, over) {
 		return nil
 	}
 	if last := c.last["requests"]; last != nil && last.Cause != nil {
@@ -275,7 +279,7 @@ func (c *chronicle) trouble(v view, now time.Time) *sluice.DeploymentEvent {
 		}
 	}
 	return &sluice.DeploymentEvent{At: now, What: sluice.EventRequestsFail, Revision: v.deployment.Serving,
-		Message: t.Error(), Cause: t}
+		Message: t.Message, Cause: t}
 }
 
 // madeIn words how long the environment took, as far as the operation says.

@@ -136,6 +136,16 @@ func TestImplied(t *testing.T) {
 		}()}, want: []string{"Ended a: init() raised ValueError: boom [InitRaised]", "Started b: started in place of a"}},
 		{name: "what an operation starts replaces nothing", told: []sluice.Happening{ended, sluice.EventOperationFailed},
 			view: view{instances: one(engine.Running, func(i *seen) { i.ID = "b" })}, want: []string{"Started b: started"}},
+		{name: "what failed in an operation before does not count for the next end", told: []sluice.Happening{ended, sluice.EventOperationFailed},
+			view: view{instances: one(engine.Failed, func(i *seen) { i.ID = "b" })},
+			want: []string{"Started b: started", "Ended b: init() raised ValueError: boom [InitRaised]"}},
+		{name: "the end of an instance is not told again as requests that fail", told: []sluice.Happening{ready},
+			view: view{deployment: func() *sluice.Deployment {
+				d := deployment(sluice.StateSucceeded, "r1", "r1")
+				d.Trouble = &sluice.Cause{Code: sluice.CauseCrashed, Message: "ended by SIGKILL", Instance: "a"}
+				return d
+			}(), instances: one(engine.Failed, nil)},
+			want: []string{"Ended a: init() raised ValueError: boom [InitRaised]"}},
 		{name: "what is being deleted", view: view{deployment: deployment(sluice.StateDeleting, "r1", "r1"), instances: one(engine.Draining, nil)}},
 	}
 	for _, tt := range tests {
@@ -372,7 +382,7 @@ func TestTroubleIsTold(t *testing.T) {
 			t.Fatalf("step %d: %d events, want %d", n, len(got), step.want)
 		}
 		for _, e := range got {
-			if e.What != sluice.EventRequestsFail || e.Cause != step.trouble || !strings.Contains(e.Message, "score.py:") {
+			if e.What != sluice.EventRequestsFail || e.Cause != step.trouble || e.Message != step.trouble.Message {
 				t.Errorf("step %d: %+v", n, e)
 			}
 			c.append(d, e)
