@@ -196,7 +196,7 @@ func (s *server) idleEndpoint(r *request) (*sluice.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State)
+	return e, s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State, "sluice online-endpoint show -n "+e.Name)
 }
 
 // createDeployment also writes the endpoint, so that a deployment is never
@@ -275,7 +275,8 @@ func (s *server) updateDeployment(r *request, d *sluice.Deployment, want wish) (
 
 // change brings a deployment to what is wanted of it, in one commit.
 func (s *server) change(r *request, d *sluice.Deployment, want wish, repeat bool) (*sluice.Operation, error) {
-	if err := s.checkIdle(r.Context(), "deployment", &d.Meta, d.State); err != nil {
+	if err := s.checkIdle(r.Context(), "deployment", &d.Meta, d.State,
+		"sluice online-deployment events -e "+d.Endpoint+" -n "+d.Name+" --follow"); err != nil {
 		return nil, err
 	}
 	scale, err := get[*sluice.Scale](r.Context(), s, scaleKey(d))

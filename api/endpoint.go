@@ -195,7 +195,7 @@ func (s *server) updateEndpoint(r *request, e, want *sluice.Endpoint, wire arm.O
 // commitEndpoint checks a changed endpoint and writes it, with an operation
 // that is over at once because an endpoint owns no compute.
 func (s *server) commitEndpoint(r *request, e *sluice.Endpoint, more ...sluice.Resource) (*sluice.Operation, error) {
-	if err := s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State); err != nil {
+	if err := s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State, "sluice online-endpoint show -n "+e.Name); err != nil {
 		return nil, err
 	}
 	deployments, err := s.deploymentsOf(r.Context(), e.Workspace, e.Name)

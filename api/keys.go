@@ -136,7 +136,7 @@ func (s *server) rotate(r *request, ask arm.RegenerateKeysRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State); err != nil {
+	if err := s.checkIdle(r.Context(), "endpoint", &e.Meta, e.State, "sluice online-endpoint show -n "+e.Name); err != nil {
 		return err
 	}
 	row, err := get[*sluice.Keys](r.Context(), s, keysKey(e))

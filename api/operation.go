@@ -69,8 +69,9 @@ func (s *server) runningOperation(ctx context.Context, m *sluice.Meta) (*sluice.
 	return op, nil
 }
 
-// checkIdle gives a CodeBusy error that names the operation that runs.
-func (s *server) checkIdle(ctx context.Context, what string, m *sluice.Meta, state sluice.State) error {
+// checkIdle gives a CodeBusy error that names the operation that runs, and the
+// command that shows how far it is.
+func (s *server) checkIdle(ctx context.Context, what string, m *sluice.Meta, state sluice.State, progress string) error {
 	if sluice.CheckIdle(what, m.Name, state) == nil {
 		return nil
 	}
@@ -82,7 +83,7 @@ func (s *server) checkIdle(ctx context.Context, what string, m *sluice.Meta, sta
 	if op != nil {
 		message += " (" + string(op.Verb) + " operation " + op.Name + ", running since " + op.Started.UTC().Format(time.RFC3339) + ")"
 	}
-	hint := "wait until " + what + " " + m.Name + " is Succeeded or Failed, then try again"
+	hint := "wait until " + what + " " + m.Name + " is Succeeded or Failed, then try again; `" + progress + "` shows how far it is"
 	return &sluice.Error{Code: sluice.CodeBusy, Message: message, Hint: hint,
 		Cause: &sluice.Cause{Code: sluice.CauseBusy, Message: message, Hint: hint}}
 }
