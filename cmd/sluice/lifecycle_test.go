@@ -347,6 +347,10 @@ func TestKillingAProcessLosesOnlyWhatWasInside(t *testing.T) {
 		stop := in.load(uri, key)
 		kill(t, before.ParentPID)
 		in.until("the parent's lock is free", func() bool { return syscall.Kill(before.ParentPID, 0) != nil })
+		stdout, stderr, err := in.try("status", "--query", "parentPid")
+		if err != nil || strings.TrimSpace(stdout) != "0" || !strings.Contains(stderr, "the parent (process ") || !strings.Contains(stderr, "hint: `sluice up --detach`") {
+			t.Errorf("without a parent, status says %q and %q: %v", stdout, stderr, err)
+		}
 		in.sluice("up", "--detach")
 		sent, failed := stop()
 		if len(failed) > 0 {

@@ -37,7 +37,7 @@ func (p *program) statusCommand() *cobra.Command {
 		Long: "Shows the processes, the addresses, how many instances run, how much memory all of Sluice's\n" +
 			"own processes take together (proportional set size, in bytes; models' Python excluded), and how\n" +
 			"much of the disk uploaded files and environments take. Warns when disk.budget or the disk is\n" +
-			"nearly used up.",
+			"nearly used up, and when the parent of server and gateway has ended: parentPid is 0 then.",
 		Example: "  sluice status\n  sluice status --query memory -o tsv",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.status(cmd.Context()) },
 	}
@@ -73,12 +73,17 @@ func (p *program) status(ctx context.Context) error {
 		}
 		return err
 	}
+	if !parent.Running(dir) {
+		p.note("sluice: warning: the parent (process %d) has ended: nothing restarts the server and the gateway", state.ParentPID)
+		p.note("  hint: `sluice up --detach` takes both over, without a request being refused")
+		state.ParentPID = 0
+	}
 	pids := []int{state.PID, state.GatewayPID, state.ParentPID}
 	for _, i := range now.Instances {
 		pids = append(pids, i.PID)
 	}
 	if warning := diskWarning(now.Disk); warning != "" {
-		p.note("warning: %s", warning)
+		p.note("sluice: warning: %s", warning)
 	}
 	if now.Disk == nil { // it could not be counted
 		now.Disk = &sluice.DiskUse{}
