@@ -181,7 +181,7 @@ func (v view) explained(c sluice.Cause, instance string) *sluice.Cause {
 	d := v.deployment
 	c.Instance = instance
 	show := fmt.Sprintf("`sluice online-endpoint invoke -n %s -d %s -r FILE` shows it, "+
-		"`sluice online-deployment get-logs -e %s -n %s` has the details", d.Endpoint, d.Name, d.Endpoint, d.Name)
+		"`sluice online-deployment get-logs -e %s -n %s --instance %s` has the details", d.Endpoint, d.Name, d.Endpoint, d.Name, instance)
 	if c.Hint != "" {
 		show = c.Hint + "; " + show
 	}
