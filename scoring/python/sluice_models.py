@@ -99,8 +99,12 @@ def _not_there(path: str, settings: Settings) -> Cause:
         "a registered folder keeps its own name there"
     )
     there = _named(os.path.basename(path), settings)
+    files = files_below(settings.model_dir, 2)
     if there:
         hint = f"open os.path.join(os.environ['AZUREML_MODEL_DIR'], {there[0]!r})"
+    elif len(files) == 1:
+        only = files[0]
+        hint = f"open os.path.join(os.environ['AZUREML_MODEL_DIR'], {only!r}), the only file there"
     return {
         "code": "ModelFileMissing",
         "message": f"the script opens {path}, which does not exist; "

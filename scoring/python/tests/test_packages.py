@@ -172,6 +172,8 @@ def test_ways_to_miss_a_model(tmp_path: Path, line: str, path: str) -> None:
     assert f"AZUREML_MODEL_DIR ({folder}) holds sub/m.pkl" in cause["message"]
     if path.endswith("m.pkl"):
         assert cause["hint"].endswith("os.environ['AZUREML_MODEL_DIR'], 'sub/m.pkl')")
+    else:
+        assert cause["hint"].endswith("'sub/m.pkl'), the only file there")
 
 
 @pytest.mark.parametrize(
