@@ -97,8 +97,11 @@ func CheckTraffic(traffic, mirror map[string]int, deployments []string) error {
 			return Errorf(CodeInvalid, "traffic of deployment %s is %d: a share is 0 to 100 percent", name, percent)
 		}
 		if percent > 0 && !known[strings.ToLower(name)] {
-			return Errorf(CodeInvalid, "traffic names deployment %s, which does not exist", name).
-				WithHint("create deployment %s first, then give it traffic", name)
+			err := Errorf(CodeInvalid, "traffic names deployment %s, which does not exist", name)
+			if near := Nearest(name, deployments, 1); len(near) > 0 {
+				return err.WithHint("did you mean %s? Else create deployment %s first, then give it traffic", near[0], name)
+			}
+			return err.WithHint("create deployment %s first, then give it traffic", name)
 		}
 		sum += percent
 	}

@@ -77,3 +77,8 @@ func (p *program) completeInstances(cmd *cobra.Command, _ []string, _ string) ([
 	}
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completeOneOf completes a flag that takes one of a few words.
+func completeOneOf(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}

@@ -48,6 +48,7 @@ func (p *program) deploymentLogs() *cobra.Command {
 	o.register(p, cmd)
 	cmd.Flags().IntVarP(&o.lines, "lines", "l", 5000, "how many of the last lines")
 	cmd.Flags().StringVarP(&o.container, "container", "c", "inference-server", "inference-server or storage-initializer")
+	cmd.RegisterFlagCompletionFunc("container", completeOneOf("inference-server", "storage-initializer"))
 	cmd.Flags().StringVar(&o.instance, "instance", "", "which instance")
 	cmd.Flags().BoolVar(&o.all, "all-instances", false, "all instances, each line behind its instance")
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")

@@ -171,7 +171,7 @@ func (p *program) endpointUpdate() *cobra.Command {
 	}
 	o.register(cmd)
 	cmd.Flags().VarP(&o.traffic, "traffic", "r", "the traffic split, e.g. \"blue=90 green=10\"")
-	cmd.Flags().Var(&o.mirror, "mirror-traffic", "copies of the traffic, e.g. \"green=10\"")
+	cmd.Flags().Var(&o.mirror, "mirror-traffic", "not built yet: copies of the traffic, e.g. \"green=10\"; 0 is accepted")
 	o.patch.updateFlags(cmd.Flags())
 	return cmd
 }

@@ -58,6 +58,7 @@ func (p *program) endpointRegenerate() *cobra.Command {
 	}
 	p.endpointFlag(cmd, &name)
 	cmd.Flags().StringVar(&keyType, "key-type", "primary", "which key: primary or secondary")
+	cmd.RegisterFlagCompletionFunc("key-type", completeOneOf("primary", "secondary"))
 	cmd.Flags().Bool("no-wait", false, "accepted: a key is replaced at once")
 	return cmd
 }
