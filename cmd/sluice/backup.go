@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -87,6 +88,10 @@ func (p *program) backupTo(ctx context.Context, file string) (err error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		return usage("%s is not a file", file)
 	}
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		return sluice.Errorf(sluice.CodeNotFound, "there is no folder %s for the backup", filepath.Dir(file)).
+			WithHint("make it with mkdir -p, or name a file elsewhere")
+	}
 	defer func() { err = disk.Explain("the backup", filepath.Dir(file), err) }()
 	scratch, err := backup.NewScratch(filepath.Dir(file), filepath.Base(file))
 	if err != nil {
@@ -108,7 +113,7 @@ func (p *program) backupTo(ctx context.Context, file string) (err error) {
 	if err := backup.SyncFolder(filepath.Dir(file)); err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
 	}
-	p.saidBackup(file, m)
+	p.saidBackup("is in "+file, m)
 	return nil
 }
 
@@ -126,7 +131,7 @@ func (p *program) backupToStdout(ctx context.Context) error {
 	if err := errors.Join(err, out.Flush()); err != nil {
 		return disk.Explain("the backup", "standard output", err)
 	}
-	p.saidBackup("standard output", m)
+	p.saidBackup("went to standard output", m)
 	return nil
 }
 
@@ -140,8 +145,8 @@ func (p *program) takeBackup(ctx context.Context, w io.Writer, scratch *backup.S
 	return backup.Write(ctx, w, backup.Source{Home: dir, Version: version, Scratch: scratch.Dir, Report: reporter(shown, "backup")})
 }
 
-func (p *program) saidBackup(where string, m backup.Manifest) {
-	p.note("The backup is in %s: %s, with %d uploaded files. It holds secrets: keep it to yourself.", where, sluice.FormatBytes(m.Bytes), m.Blobs)
+func (p *program) saidBackup(went string, m backup.Manifest) {
+	p.note("The backup %s: %s, with %d uploaded files. It holds secrets: keep it to yourself.", went, sluice.FormatBytes(m.Bytes), m.Blobs)
 }
 
 // slow is how long something takes before it is worth showing how far it is.
