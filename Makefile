@@ -50,7 +50,7 @@ check-python: $(VENV)/.ready ## ruff, mypy --strict, pytest with warnings as err
 	$(VENV)/bin/pytest -q
 
 test-go: build ## go test with the race detector
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 40m ./...
 
 bench: build ## side by side with the peers; BENCH=gateway runs one
 	$(GO) run ./bench -bin $(CURDIR)/bin $(BENCH)
