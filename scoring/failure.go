@@ -28,6 +28,10 @@ func (e ending) cause(s Settings) *sluice.Cause {
 		return &sluice.Cause{Code: sluice.CausePythonMissing,
 			Message: fmt.Sprintf("the Python interpreter %s cannot be started: %v", s.Python, e.err),
 			Hint:    "set --python or AZUREML_INFERENCE_PYTHON_PATH"}
+	case errors.As(e.err, new(breach)):
+		return &sluice.Cause{Code: sluice.CauseInternal, File: scriptName(s), Evidence: lastOf(e.tail, 12),
+			Message: fmt.Sprintf("the interpreter was stopped %s, as what it says cannot be understood: %v", e.during(), e.err),
+			Hint:    "file descriptors 3 to 5 are Sluice's: nothing in the script may write to them"}
 	case e.late:
 		return late(nil, e.stack, s)
 	case e.signal != 0:
@@ -37,6 +41,11 @@ func (e ending) cause(s Settings) *sluice.Cause {
 	}
 	return e.exit(s)
 }
+
+// breach is an error of what a worker sent, for which it was killed.
+type breach struct{ error }
+
+func (b breach) Unwrap() error { return b.error }
 
 // exit is for an interpreter that was ended with an exit code. Where is known
 // when it was os._exit, which says so before it ends; C code does not.

@@ -4,6 +4,7 @@ package scoring
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -67,6 +68,16 @@ func TestPhasesGoOn(t *testing.T) {
 		if err := send(step.kind, step.meta); (err == nil) != step.ok {
 			t.Errorf("in phase %q frame %d with %s gives %v", w.phase, step.kind, step.meta, err)
 		}
+	}
+}
+
+// A script that writes where only the worker may is told that, and not that its
+// memory ran out: it was we who killed it.
+func TestGarbageIsTheCause(t *testing.T) {
+	err := fails(t, "import os, time\ndef init():\n    os.write(3, b'x' * 1000)\n    time.sleep(60)\ndef run(data):\n    return 1\n")
+	cause, ok := errors.AsType[*sluice.Cause](err)
+	if !ok || cause.Code != sluice.CauseInternal || !strings.Contains(cause.Message, "cannot be understood") || cause.Hint == "" {
+		t.Errorf("the cause is %v", err)
 	}
 }
 

@@ -147,7 +147,7 @@ func (w *worker) receive() error {
 			return err
 		}
 		if err := w.handle(in); err != nil {
-			return err
+			return breach{err}
 		}
 	}
 }
