@@ -65,6 +65,15 @@ func run(ctx context.Context, bin string, names []string) error {
 	if err != nil {
 		return err
 	}
+	known := []string{"all"}
+	for _, g := range groups {
+		known = append(known, g.name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("there is no group %q: there are %s", name, strings.Join(known, ", "))
+		}
+	}
 	var table []row
 	for _, g := range groups {
 		if all := len(names) == 0 || slices.Contains(names, "all"); !slices.Contains(names, g.name) && (!all || g.apart) {
@@ -76,9 +85,6 @@ func run(ctx context.Context, bin string, names []string) error {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
 		table = append(table, rows...)
-	}
-	if len(table) == 0 {
-		return fmt.Errorf("no such group among %q", names)
 	}
 	for _, r := range table {
 		fmt.Println(r)
