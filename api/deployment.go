@@ -13,8 +13,16 @@ import (
 	"github.com/sluice-ml/sluice/arm"
 )
 
+// deployment reads the deployment that a request names. Where there is not even
+// its endpoint, that is what does not exist.
 func (s *server) deployment(r *request) (*sluice.Deployment, error) {
-	return get[*sluice.Deployment](r.Context(), s, sluice.DeploymentKey(r.scope.Workspace, r.vars["endpoint"], r.vars["deployment"]))
+	d, err := get[*sluice.Deployment](r.Context(), s, sluice.DeploymentKey(r.scope.Workspace, r.vars["endpoint"], r.vars["deployment"]))
+	if sluice.ErrorCode(err) == sluice.CodeNotFound {
+		if _, above := get[*sluice.Endpoint](r.Context(), s, sluice.EndpointKey(r.scope.Workspace, r.vars["endpoint"])); above != nil {
+			return nil, above
+		}
+	}
+	return d, err
 }
 
 func scaleKey(d *sluice.Deployment) sluice.Key {
