@@ -246,9 +246,11 @@ func (t *transaction) current(ctx context.Context, w write) (row, []byte, error)
 	return r, body, nil
 }
 
-// record adds a line of history, unless the change is only an observation.
+// record adds a line of history, unless the change is only an observation. What
+// happened to a deployment is one, whatever it is written with: it is forgotten in
+// time, and history is not.
 func (t *transaction) record(ctx context.Context, w write, verb string, before []byte, generation int64) error {
-	if t.change.Observed {
+	if t.change.Observed || w.key.Kind == sluice.KindDeploymentEvent {
 		return nil
 	}
 	changes, err := diff(before, w.body)

@@ -229,6 +229,10 @@ var listing = map[string]func(*testing.T, Opener){
 		}
 		_, err = s.Commit(t.Context(), put(event("blue", 100)))
 		wantCode(t, "a number that somebody else took", err, sluice.CodeExists)
+		lines, err := s.History(t.Context(), page.Items[0].Key(), 0)
+		if err != nil || len(lines) != 0 {
+			t.Errorf("an event has a history: %v, %v", lines, err)
+		}
 	},
 
 	"ReadAll reads every page": func(t *testing.T, open Opener) {
