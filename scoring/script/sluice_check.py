@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 MAX_SOURCE = 1 << 20  # bytes of one file that are looked at
 MAX_FILES = 50  # of those that a script imports from beside it
+MAX_BESIDE = 512 << 10  # bytes of all of these: each start of a worker waits for it
 _EVIDENCE_LINES = 6
 _MEMORY, _SECONDS = 1 << 30, 10  # what the program may take
 
@@ -163,6 +164,7 @@ def _parse_imports(folder: str, path: str, tree: ast.Module) -> None:
     what these import in turn."""
     seen: Set[str] = {path}
     trees = [tree]
+    left = MAX_BESIDE
     while trees:
         for module in _imported(trees.pop()):
             for file in _files_of(folder, module):
@@ -171,11 +173,22 @@ def _parse_imports(folder: str, path: str, tree: ast.Module) -> None:
                 if len(seen) > MAX_FILES:
                     return
                 seen.add(file)
+                size = _size(file)
+                if size > left:
+                    continue
+                left -= size
                 shown = os.path.relpath(file, folder).replace(os.sep, "/")
                 try:
                     trees.append(_parse(file, shown))
                 except UndecidedError:
                     continue
+
+
+def _size(file: str) -> int:
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return 0  # which reading it will find
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

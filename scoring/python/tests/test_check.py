@@ -212,6 +212,17 @@ def test_bombs_end(tmp_path: Path, text: str) -> None:
         assert done.returncode < 0, done.stderr
 
 
+def test_large_modules_beside_are_left_to_the_import(tmp_path: Path) -> None:
+    """Parsing them would take as long as importing them, at each start again."""
+    big, small = tmp_path / "big.py", tmp_path / "small.py"
+    big.write_text("x = 'x'\n" * (check.MAX_BESIDE // 8) + "y = (\n", encoding="utf-8")
+    script = "import big\nimport small\n" + BOTH
+    assert cause_for(tmp_path, script, {"small.py": "x = 1\n"}) is None
+    small.write_text("x = (\n", encoding="utf-8")
+    found = cause_for(tmp_path, script)
+    assert found is not None and found["file"] == "small.py"
+
+
 def test_nothing_runs_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "helper.py")
     mark = tmp_path / "ran"
