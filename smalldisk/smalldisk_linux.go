@@ -187,3 +187,22 @@ func (d *Disk) each(what string, fill func(int64), try func(scarce string) error
 	}
 	d.t.Fatalf("it fails with room for %d %s", most, what)
 }
+
+// Freeze lets nothing on the disk be opened for writing until thaw is called,
+// although somebody has a file on it open to write.
+func (d *Disk) Freeze() (thaw func()) {
+	d.t.Helper()
+	if err := unix.Mount(d.mount, d.mount, "", unix.MS_BIND, ""); err != nil {
+		d.t.Fatal(err)
+	}
+	undo := func() {
+		if err := unix.Unmount(d.mount, unix.MNT_DETACH); err != nil {
+			d.t.Error(err)
+		}
+	}
+	if err := unix.Mount("", d.mount, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		undo()
+		d.t.Fatal(err)
+	}
+	return undo
+}

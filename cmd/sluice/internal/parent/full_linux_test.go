@@ -165,3 +165,27 @@ func TestSetAsideOnAFullDisk(t *testing.T) {
 		t.Errorf("the log has %d bytes, %v", info.Size(), err)
 	}
 }
+
+// A parent whose disk has become read-only is seen to run, and to have ended.
+func TestRunningOnAReadOnlyDisk(t *testing.T) {
+	d, h := smallHome(t)
+	if Running(h) {
+		t.Error("a parent runs before there is one")
+	}
+	lock, err := acquire(h.ParentLock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	defer d.Freeze()()
+	if err := os.WriteFile(h.State(), nil, 0o600); err == nil {
+		t.Fatal("the disk can be written")
+	}
+	if !Running(h) {
+		t.Error("the parent is not seen to run")
+	}
+	lock.Close()
+	if Running(h) {
+		t.Error("the parent is still seen to run")
+	}
+}

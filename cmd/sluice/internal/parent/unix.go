@@ -18,14 +18,17 @@ var ErrRunning = errors.New("sluice is running already")
 
 // acquire takes the lock that only one parent holds; the system releases it
 // however the parent ends.
-func acquire(path string) (*os.File, error) { return flock(path, syscall.LOCK_EX) }
+func acquire(path string) (*os.File, error) {
+	return flock(path, os.O_CREATE|os.O_RDWR, syscall.LOCK_EX)
+}
 
 // probe takes the lock together with others who only ask whether a parent
-// holds it: two of them must not take each other for one.
-func probe(path string) (*os.File, error) { return flock(path, syscall.LOCK_SH) }
+// holds it: two of them must not take each other for one. It needs no right to
+// write: a parent runs on when its disk has become read-only.
+func probe(path string) (*os.File, error) { return flock(path, os.O_RDONLY, syscall.LOCK_SH) }
 
-func flock(path string, how int) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+func flock(path string, open, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, open, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of the parent: %w", err)
 	}
