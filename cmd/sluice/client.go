@@ -47,8 +47,24 @@ func (p *program) connect() (*arm.Client, error) {
 	if p.flags.debug {
 		c.HTTP().Transport = &tracer{next: c.HTTP().Transport, say: p.note}
 	}
-	p.client = c
+	p.client, p.address = c, o.BaseURL
 	return c, nil
+}
+
+// moved gives a client for where the server is now: one that was started again
+// may listen elsewhere. It is the one given where that is still so.
+func (p *program) moved(c *arm.Client) *arm.Client {
+	if o, err := p.server(); err != nil || o.BaseURL == p.address {
+		return c
+	}
+	p.client = nil
+	fresh, err := p.connect()
+	if err != nil {
+		p.client = c
+		return c
+	}
+	c.Close()
+	return fresh
 }
 
 // server finds the API: where the environment says, else where the parent on

@@ -96,6 +96,7 @@ func (p *program) followEvents(ctx context.Context, c *arm.Client, n deploymentN
 			if err := line.lost(ctx, err); err != nil {
 				return err
 			}
+			c = p.moved(c)
 			continue
 		}
 		line.found()

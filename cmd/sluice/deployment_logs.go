@@ -201,6 +201,7 @@ func (p *program) readLogs(ctx context.Context, c *arm.Client, o logOptions, pri
 		if err := line.lost(ctx, err); err != nil {
 			return err
 		}
+		c = p.moved(c)
 	}
 }
 

@@ -27,10 +27,11 @@ type program struct {
 	stdout, stderr io.Writer
 	lookup         func(string) (string, bool) // environment variables
 
-	root   *cobra.Command
-	flags  globals
-	client *arm.Client
-	piped  []byte // the manifest that came through standard input
+	root    *cobra.Command
+	flags   globals
+	client  *arm.Client
+	address string // where the client looks for the server
+	piped   []byte // the manifest that came through standard input
 }
 
 // globals are the flags of every command.
