@@ -93,8 +93,7 @@ func (o upOptions) run(cmd *cobra.Command) error {
 		}
 		switch {
 		case ok:
-			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
-			printState(cmd.ErrOrStderr(), state)
+			o.already(cmd.ErrOrStderr(), state)
 			return nil
 		case parent.Running(dir):
 			return sluice.Errorf(sluice.CodeBusy, "sluice is just starting or stopping in %s", dir).
@@ -228,8 +227,7 @@ func (o upOptions) background(cmd *cobra.Command, dir home.Dir, settings home.Co
 	if (err != nil || notice.Error != "") && parent.Running(dir) {
 		// Another `sluice up` was faster: what it starts will do.
 		if state, ok := awaitOther(cmd.Context(), dir); ok {
-			fmt.Fprintln(cmd.ErrOrStderr(), "Sluice is up already.")
-			printState(cmd.ErrOrStderr(), state)
+			o.already(cmd.ErrOrStderr(), state)
 			return nil
 		}
 	}
@@ -283,6 +281,15 @@ func awaitNotice(ctx context.Context, pipe *os.File) (upNotice, error) {
 	}
 	var n upNotice
 	return n, json.Unmarshal(line, &n)
+}
+
+// already says what runs, and when that is not what was called.
+func (o upOptions) already(w io.Writer, s parent.State) {
+	fmt.Fprintln(w, "Sluice is up already.")
+	printState(w, s)
+	if s.Version != o.version {
+		fmt.Fprintf(w, "sluice: warning: version %s runs, and this is %s\n  hint: `sluice down && sluice up --detach` changes to this one\n", s.Version, o.version)
+	}
 }
 
 func printState(w io.Writer, s parent.State) {
