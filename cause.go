@@ -148,7 +148,9 @@ func cleanText(s string) string {
 		s = s[:maxCauseText] + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' {
+		// The marks that turn the direction of what follows would show a text that
+		// is not the one that is there.
+		if unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r

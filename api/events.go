@@ -116,8 +116,17 @@ func (s *server) awaitEvents(r *request, after int64, wait time.Duration) ([]arm
 			return nil, nil
 		}
 		seen = latest
+		// Whatever changes anywhere wakes everybody who follows something: on a
+		// busy server a few changes are looked at together.
+		select {
+		case <-time.After(lookPause):
+		case <-ctx.Done():
+		}
 	}
 }
+
+// lookPause is how long changes gather until they are looked at.
+const lookPause = 50 * time.Millisecond
 
 // sources are the things whose history concerns a deployment.
 func sources(d *sluice.Deployment) []sluice.Key {

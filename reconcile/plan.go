@@ -215,7 +215,7 @@ func (s seen) struck() bool {
 const strikes = 3
 
 // flapping is after how many ends of instances that had been ready a workload
-// is taken to be unable to serve.
+// is taken to be unable to serve, or as many as there should be instances.
 const flapping = 5
 
 // startFailure gives why the operation cannot succeed any more: an instance of
@@ -241,7 +241,7 @@ func (v view) startFailure(workload string, now time.Time) *sluice.Cause {
 		switch {
 		case !i.failed():
 		case i.everReady:
-			if ends++; ends >= flapping {
+			if ends++; ends >= max(flapping, v.scale.Want) {
 				return i.cause
 			}
 		case i.struck():

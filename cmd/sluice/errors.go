@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/sluice-ml/sluice"
 	"github.com/sluice-ml/sluice/cmd/sluice/internal/args"
@@ -148,7 +149,7 @@ func (f fault) write(w io.Writer) {
 // clean keeps text that came from elsewhere from steering the terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\t' || r >= ' ' && r < 0x7f || r >= 0xa0 {
+		if r == '\t' || r >= ' ' && r < 0x7f || r >= 0xa0 && !unicode.Is(unicode.Bidi_Control, r) {
 			return r
 		}
 		return ' '
