@@ -217,13 +217,9 @@ func (c *chronicle) implied(v view, now time.Time) []*sluice.DeploymentEvent {
 	if e := c.trouble(v, now); e != nil {
 		out = append(out, e)
 	}
-	if e := c.missing(v, now); e != nil {
-		out = append(out, e)
-	}
 	slices.SortStableFunc(out, func(a, b *sluice.DeploymentEvent) int { return a.At.Compare(b.At) })
 	vacant := c.vacant
 	for _, e := range out {
-		e.At = kept(e.At)
 		switch {
 		case e.What == sluice.EventEnded && e.Cause != nil:
 			vacant = append(slices.Clone(vacant), vacancy{e.Instance, e.Revision})
@@ -233,6 +229,12 @@ func (c *chronicle) implied(v view, now time.Time) []*sluice.DeploymentEvent {
 				e.Message = "started in place of " + before
 			}
 		}
+	}
+	if e := c.missing(v, vacant, now); e != nil {
+		out = append(out, e)
+	}
+	for _, e := range out {
+		e.At = kept(e.At)
 		if v.operation != nil {
 			e.Operation, e.Verb = v.operation.Name, v.operation.Verb
 		}
@@ -431,7 +433,7 @@ func ordinal(n int) string {
 }
 
 // missing tells that the replacement of an instance that ended is held back.
-func (c *chronicle) missing(v view, now time.Time) *sluice.DeploymentEvent {
+func (c *chronicle) missing(v view, vacant []vacancy, now time.Time) *sluice.DeploymentEvent {
 	revision := v.target()
 	live := 0
 	var ended []seen
@@ -450,6 +452,11 @@ func (c *chronicle) missing(v view, now time.Time) *sluice.DeploymentEvent {
 	newest := slices.MaxFunc(ended, func(a, b seen) int { return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.ID, b.ID)) })
 	last := c.last["instance "+newest.ID]
 	if last == nil || last.What != sluice.EventEnded || now.Sub(newest.Ended) < heldBack {
+		return nil
+	}
+	// An update brings one after the other: fewer than wanted does not mean that
+	// this one's place is empty.
+	if !slices.ContainsFunc(vacant, func(of vacancy) bool { return of.instance == newest.ID }) {
 		return nil
 	}
 	return &sluice.DeploymentEvent{At: now, What: sluice.EventBackingOff, Instance: newest.ID, Revision: revision,

@@ -118,6 +118,12 @@ func TestImplied(t *testing.T) {
 		{name: "crashed, told", told: []sluice.Happening{ready, ended}, view: view{instances: one(engine.Failed, nil)}},
 		{name: "held back", told: []sluice.Happening{ended, ended}, view: view{instances: one(engine.Failed, func(i *seen) { i.Ended = now.Add(-heldBack) })},
 			want: []string{"BackingOff a: is not replaced yet, after 2 in a row that ended: each time it takes longer, up to half a minute"}},
+		{name: "what has been replaced is not held back, although there are to be more", told: []sluice.Happening{ready, ended},
+			view: view{scale: &sluice.Scale{Want: 2}, instances: func() []seen {
+				over, fresh := one(engine.Failed, func(i *seen) { i.Ended = now.Add(-heldBack) }), one(engine.Running, nil)
+				fresh[0].ID, fresh[0].Started = "b", now
+				return append(over, fresh...)
+			}()}, want: []string{"Started b: started in place of a"}},
 		{name: "held back, told", told: []sluice.Happening{ended, sluice.EventBackingOff},
 			view: view{instances: one(engine.Failed, func(i *seen) { i.Ended = now.Add(-heldBack) })}},
 		{name: "a crash loop is told by its ends only", told: crashes, view: view{instances: func() []seen {
@@ -154,7 +160,9 @@ func TestImplied(t *testing.T) {
 			if v.deployment == nil {
 				v.deployment = deployment(sluice.StateSucceeded, "r1", "r1")
 			}
-			v.scale = &sluice.Scale{Want: 1}
+			if v.scale == nil {
+				v.scale = &sluice.Scale{Want: 1}
+			}
 			c := chronicleOf(tt.told...)
 			var got []string
 			for _, e := range c.implied(v, now) {
