@@ -33,7 +33,7 @@ func TestAKilledShimTakesItsCommandAlong(t *testing.T) {
 	syscall.Kill(holder, syscall.SIGKILL)
 	until(t, "a replacement", func() bool { return one(t, e, "w").ID != first.ID })
 	i := get(t, e, first.ID)
-	if i.Phase != engine.Failed || i.Exit != nil || !strings.Contains(i.Message, "shim was killed") {
+	if i.Phase != engine.Failed || i.Exit != nil || !strings.Contains(i.Message, "watches over it was killed") {
 		t.Errorf("the instance is %+v", i)
 	}
 	if alive(first.PID) {

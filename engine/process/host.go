@@ -166,7 +166,7 @@ func (h host) bury(s *seen) error {
 		return nil // some were there: look again before calling it ended
 	}
 	end := ending{At: h.now(), Phase: engine.Failed, Reason: engine.Exited,
-		Message: "Its shim was killed, so the command was ended too; how is not known."}
+		Message: "The process that watches over it was killed, so it was ended too."}
 	if restarted {
 		end.Reason, end.Message = engine.Evicted, "The machine restarted while it ran."
 	}
