@@ -53,6 +53,7 @@ const (
 	EventEnvironmentReady  Happening = "EnvironmentReady"
 	EventEnvironmentFailed Happening = "EnvironmentFailed"
 	EventRequestsFail      Happening = "RequestsFail" // although it is deployed
+	EventRequestsSucceed   Happening = "RequestsSucceed"
 )
 
 // What happens to an instance, in the order of its life.

@@ -95,7 +95,7 @@ func subjectOf(e *sluice.DeploymentEvent) string {
 		return "instance " + e.Instance
 	case e.What == sluice.EventEnvironmentReady || e.What == sluice.EventEnvironmentFailed:
 		return "revision " + e.Revision
-	case e.What == sluice.EventRequestsFail:
+	case e.What == sluice.EventRequestsFail || e.What == sluice.EventRequestsSucceed:
 		return "requests"
 	}
 	return ""
@@ -262,19 +262,25 @@ func (c *chronicle) environment(v view, now time.Time) *sluice.DeploymentEvent {
 		Message: cause.Message, Cause: cause}
 }
 
-// troubleAgain is how long the same trouble is not told again.
+// troubleAgain is how long the same trouble is not told again, and its end is
+// waited for: what comes and goes is told once a minute.
 const troubleAgain = time.Minute
 
-// trouble tells why requests fail although all is deployed. Its figures change
+// trouble tells why requests fail although all is deployed, and that they do not
+// any more. Its figures change
 // with every request: only another cause is news, or the same much later. The
 // end of an instance tells its cause itself, and need not have failed a request.
 func (c *chronicle) trouble(v view, now time.Time) *sluice.DeploymentEvent {
-	t := v.deployment.Trouble
+	t, last := v.deployment.Trouble, c.last["requests"]
+	if t == nil && last != nil && last.What == sluice.EventRequestsFail && now.Sub(last.At) >= troubleAgain {
+		return &sluice.DeploymentEvent{At: now, What: sluice.EventRequestsSucceed, Revision: v.deployment.Serving,
+			Message: "requests have not failed any more for a while"}
+	}
 	over := func(i seen) bool { return i.ID == t.Instance && i.Phase.Ended() }
 	if t == nil || t.Request == "" && slices.ContainsFunc(v.instances, over) {
 		return nil
 	}
-	if last := c.last["requests"]; last != nil && last.Cause != nil {
+	if last != nil && last.Cause != nil {
 		same := last.Cause.Code == t.Code && last.Cause.File == t.File && last.Cause.Line == t.Line
 		if same && (last.Cause.Instance == t.Instance || now.Sub(last.At) < troubleAgain) || now.Sub(last.At) < time.Second {
 			return nil

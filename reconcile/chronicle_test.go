@@ -379,6 +379,10 @@ func TestTroubleIsTold(t *testing.T) {
 		{time.Millisecond, trouble(10, 1, "a"), 0}, // not as fast as requests come
 		{30 * time.Second, trouble(9, 1, "b"), 0},
 		{time.Minute, trouble(9, 1, "b"), 1},
+		{time.Second, nil, 0},
+		{time.Minute, nil, 1},
+		{time.Hour, nil, 0},
+		{2 * time.Second, trouble(9, 1, "b"), 1},
 	} {
 		at := epoch
 		if last := c.last["requests"]; last != nil {
@@ -390,7 +394,7 @@ func TestTroubleIsTold(t *testing.T) {
 			t.Fatalf("step %d: %d events, want %d", n, len(got), step.want)
 		}
 		for _, e := range got {
-			if e.What != sluice.EventRequestsFail || e.Cause != step.trouble || e.Message != step.trouble.Message {
+			if (e.What == sluice.EventRequestsFail) != (step.trouble != nil) || e.Cause != step.trouble || step.trouble != nil && e.Message != step.trouble.Message {
 				t.Errorf("step %d: %+v", n, e)
 			}
 			c.append(d, e)
