@@ -13,9 +13,11 @@ const (
 	kills    = 20  // of each process
 	lossRate = 300 // requests a second, from at least 32 clients
 
-	// between is how long an instance serves until the next kill: one that ends
-	// sooner after its start is made to wait, as any that crashes again and again.
-	between = 6 * time.Second
+	// between is how long a process runs until the next kill: one that ends sooner
+	// after its start is made to wait, as any that crashes again and again. An
+	// instance must have served for five seconds, server and gateway for two.
+	betweenInstances = 6 * time.Second
+	betweenOthers    = 3 * time.Second
 )
 
 // lossRows gives how many requests are lost while deployments change, and while
@@ -70,9 +72,9 @@ func (f *fleet) killAndWait(ctx context.Context, load *loss.Load, what string) e
 	if err := f.served(ctx); err != nil {
 		return err
 	}
-	pause := time.Second / 2
+	pause := betweenOthers
 	if what == "shim" || what == "scoring server" || what == "worker" {
-		pause = between
+		pause = betweenInstances
 	}
 	return wait(ctx, pause)
 }

@@ -34,6 +34,8 @@ const (
 
 	firstPause = 50 * time.Millisecond
 	longPause  = 5 * time.Second
+	// steady is how long a child must have run to be started again at once.
+	steady = 2 * time.Second
 )
 
 // open adopts the child if it runs, and opens its socket if not.
@@ -93,11 +95,11 @@ func (c *child) keep(ctx context.Context) {
 			c.Logger.Warn("ended", "child", c.name, "pid", c.adopted.PID)
 			c.lost()
 		}
-		if time.Since(began) > time.Minute {
+		if time.Since(began) > steady {
 			wait = firstPause
 		}
-		// The first time it is started again at once; only one that keeps
-		// dying is made to wait.
+		// It is started again at once; only one that keeps dying is made to
+		// wait.
 		select {
 		case <-time.After(wait - firstPause):
 		case <-ctx.Done():
