@@ -71,7 +71,7 @@ func (c *Counter) runs() map[string]int {
 // Ran gives how often a script said that it ran the nonce.
 func (c *Counter) Ran(nonce string) int { return c.runs()[nonce] }
 
-// Reset forgets what was run: the nonces of another load begin anew.
+// Reset forgets what was run.
 func (c *Counter) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

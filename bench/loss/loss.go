@@ -17,6 +17,7 @@ package loss
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ const mostClients = 2048
 // Load is requests being sent.
 type Load struct {
 	config  Config
+	name    string // begins its nonces: what a former load left to be run is not of this one
 	stop    chan struct{}
 	sending sync.WaitGroup
 	ready   chan *client // those that have nothing to do
@@ -81,7 +83,7 @@ func Send(c Config) *Load {
 	if c.Clients == 0 {
 		c.Clients = 32
 	}
-	l := &Load{config: c, stop: make(chan struct{}), ready: make(chan *client, mostClients)}
+	l := &Load{config: c, name: rand.Text()[:6], stop: make(chan struct{}), ready: make(chan *client, mostClients)}
 	for range c.Clients {
 		l.ready <- l.newClient()
 	}
@@ -126,7 +128,7 @@ func (l *Load) one(n int) {
 		}
 	}
 	l.sending.Go(func() {
-		c.ask(strconv.Itoa(n))
+		c.ask(l.name + "-" + strconv.Itoa(n))
 		l.ready <- c
 	})
 }
