@@ -24,6 +24,7 @@ const (
 	CauseInitRaised       CauseCode = "InitRaised"
 	CauseInitHangs        CauseCode = "InitTimeout"
 	CauseModelFile        CauseCode = "ModelFileMissing"
+	CauseModelInvalid     CauseCode = "ModelInvalid"
 	CauseModelVersion     CauseCode = "ModelVersionMismatch"
 	CauseScriptExited     CauseCode = "ScriptExited"
 	CauseCrashed          CauseCode = "Crashed"

@@ -15,7 +15,7 @@ var pythonFiles embed.FS
 // modules are what a worker is given beside the check of the script; it compiles
 // those it imports.
 var modules = [...]string{
-	"sluice_failures", "sluice_faults", "sluice_frames", "sluice_inputs", "sluice_logs", "sluice_models",
+	"sluice_failures", "sluice_faults", "sluice_frames", "sluice_inputs", "sluice_logs", "sluice_mlflow", "sluice_models",
 	"sluice_packages", "sluice_places", "sluice_script", "sluice_warnings", "sluice_worker",
 }
 

@@ -19,7 +19,7 @@ type call struct {
 	get     bool
 	query   string
 	request string // its id, as the client knows it
-	headers []byte // "name\0value\0name\0value", nil when the script wants none
+	headers []byte // "name\0value\0name\0value", nil when the script wants none; of a model of MLflow, how it is called
 	body    body
 	done    chan result // receives exactly once
 
@@ -37,6 +37,7 @@ type result struct {
 	file    *os.File // instead of body when it is large; the receiver closes it
 	length  int64
 	ran     time.Duration // run() alone
+	status  int           // of a BadInput; 0 for the usual one
 	pid     int           // of the worker; 0 when none was asked
 	err     error         // errNotStarted, errCrashed; the outcome says nothing then
 }

@@ -329,7 +329,13 @@ func startOriginal(t testing.TB, script string, env ...string) *running {
 	cmd := exec.Command(filepath.Join(bin, "azmlinfsrv"), "--entry_script", "score.py", "--model_dir", "/no/model", "--port", fmt.Sprint(port))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), append([]string{"HOME=" + dir, "AML_APP_ROOT=" + dir}, env...)...)
-	r := &running{t: t, log: &output{}, dir: dir}
+	return startPeer(t, cmd, port, "/")
+}
+
+// startPeer starts another server and waits until a path of it answers.
+func startPeer(t testing.TB, cmd *exec.Cmd, port int, path string) *running {
+	t.Helper()
+	r := &running{t: t, log: &output{}, dir: cmd.Dir}
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -346,7 +352,7 @@ func startOriginal(t testing.TB, script string, env ...string) *running {
 	})
 	r.client = clientTo("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	r.eventually("the original is ready", func() bool {
-		a, err := r.try("GET", "/", "")
+		a, err := r.try("GET", path, "")
 		return err == nil && a.Status == 200
 	})
 	return r
@@ -362,9 +368,15 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// originalBin gives the bin folder of an environment with the original in it,
-// which is made once and kept.
+// originalBin gives the bin folder of an environment with the original in it.
 func originalBin(t testing.TB) string {
+	t.Helper()
+	return peerBin(t, "azmlinfsrv-"+ContractVersion, "azureml-inference-server-http=="+ContractVersion)
+}
+
+// peerBin gives the bin folder of an environment with the packages in it, which
+// is made once and kept.
+func peerBin(t testing.TB, name string, packages ...string) string {
 	t.Helper()
 	cache := os.Getenv("SLUICE_TEST_CACHE")
 	if cache == "" {
@@ -377,7 +389,7 @@ func originalBin(t testing.TB) string {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(cache, "azmlinfsrv-"+ContractVersion)
+	dir := filepath.Join(cache, name)
 	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -396,7 +408,7 @@ func originalBin(t testing.TB) string {
 		}
 	}
 	must(originalPython(t), "-m", "venv", "--clear", dir)
-	must(filepath.Join(dir, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "azureml-inference-server-http=="+ContractVersion)
+	must(filepath.Join(dir, "bin", "pip"), append([]string{"install", "--quiet", "--disable-pip-version-check"}, packages...)...)
 	if err := os.WriteFile(ready, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -128,6 +128,9 @@ func withMemory(c *sluice.Cause, s Settings) *sluice.Cause {
 }
 
 func scriptName(s Settings) string {
+	if s.MLflow {
+		return "MLmodel"
+	}
 	if s.EntryScript == "" {
 		return "main.py"
 	}

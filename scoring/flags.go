@@ -22,6 +22,8 @@ type Flags struct {
 	Socket         string
 	Python         string
 	Help           bool
+	// MLflow asks for the MLflow model in ModelDir to be served, without a script.
+	MLflow bool
 	// Strict asks for what the original command insists on: an entry script
 	// given as a flag, whatever the environment says.
 	Strict bool
@@ -30,11 +32,14 @@ type Flags struct {
 // Usage is the help text.
 const Usage = `usage: sluice-runner scoring [options]
 
-Serves a scoring script over HTTP: POST /score calls its run().
+Serves a scoring script over HTTP: POST /score calls its run(). With --mlflow,
+serves an MLflow model without a script: POST /score takes Azure's input_data,
+POST /invocations what MLflow's own server takes.
 
 options:
   --entry_script FILE        the scoring script (also AZUREML_ENTRY_SCRIPT)
   --model_dir DIR            folder of the model (also AZUREML_MODEL_DIR)
+  --mlflow                   serve the MLflow model in --model_dir, without a script
   --port PORT                TCP port to listen on (5001)
   --socket PATH              listen on this Unix socket instead
   --health_port PORT         second port (5000), with SEPERATE_HEALTH_ENDPOINT=true
@@ -48,7 +53,7 @@ options:
 
 // ours are the flags that the original does not have. They have no prefixes,
 // so that a prefix means what it means there.
-var ours = []string{"socket", "python"}
+var ours = []string{"socket", "python", "mlflow"}
 
 var originals = []string{"help", "entry_script", "model_dir", "port", "health_port", "worker_count",
 	"appinsights_instrumentation_key", "access_control_allow_origins", "config_file", "rest"}
@@ -72,11 +77,12 @@ func ParseFlags(args []string) (Flags, error) {
 		if err != nil {
 			return f, err
 		}
-		if name == "help" || name == "rest" {
+		if name == "help" || name == "rest" || name == "mlflow" {
 			if given {
 				return f, sluice.Errorf(sluice.CodeInvalid, "argument --%s: ignored explicit argument %q", name, value)
 			}
 			f.Help = f.Help || name == "help"
+			f.MLflow = f.MLflow || name == "mlflow"
 			continue
 		}
 		if !given {

@@ -70,6 +70,9 @@ const (
 	routeSwagger
 	routeLive
 	routeReady
+	routeInvocations // MLflow's, as the two below
+	routePing
+	routeVersion
 	routeUnknown
 )
 
@@ -89,13 +92,19 @@ func routeOf(path string) routeKind {
 		return routeLive
 	case "/v2/health/ready":
 		return routeReady
+	case "/invocations":
+		return routeInvocations
+	case "/ping", "/health":
+		return routePing
+	case "/version":
+		return routeVersion
 	}
 	return routeUnknown
 }
 
 // asksHealth reports whether a route needs no worker.
 func asksHealth(kind routeKind) bool {
-	return kind == routeRoot || kind == routeLive || kind == routeReady
+	return kind == routeRoot || kind == routeLive || kind == routeReady || kind == routePing || kind == routeVersion
 }
 
 // ids are the three identifiers of a request; an empty one is not sent back.

@@ -55,6 +55,7 @@ type load struct {
 	SourceDir string `json:"source_dir"`
 	Script    string `json:"entry_script"`
 	ModelDir  string `json:"model_dir"`
+	MLflow    bool   `json:"mlflow,omitempty"`
 	TimeoutMS int64  `json:"timeout_ms"`
 }
 
@@ -143,7 +144,7 @@ func (w *worker) order() error {
 	}
 	s := w.pool.settings
 	meta, err := json.Marshal(load{Version: frame.Version, AppRoot: s.AppRoot, SourceDir: s.SourceDir,
-		Script: s.EntryScript, ModelDir: s.ModelDir, TimeoutMS: s.Timeout.Milliseconds()})
+		Script: s.EntryScript, ModelDir: s.ModelDir, MLflow: s.MLflow, TimeoutMS: s.Timeout.Milliseconds()})
 	if err != nil {
 		return fmt.Errorf("telling worker what to serve: %w", err)
 	}
@@ -183,7 +184,8 @@ func (w *worker) advance(f frame.Frame) error {
 		w.askLater()
 	case frame.Ready:
 		var ready struct {
-			Headers bool `json:"headers"`
+			Headers bool   `json:"headers"`
+			MLflow  string `json:"mlflow"` // its version
 		}
 		if err := json.Unmarshal(f.Meta, &ready); err != nil {
 			return fmt.Errorf("reading that worker is ready: %w", err)
@@ -192,6 +194,7 @@ func (w *worker) advance(f frame.Frame) error {
 			return err
 		}
 		p.headersUnwanted.Store(!ready.Headers)
+		p.mlflowVersion = ready.MLflow[:min(len(ready.MLflow), maxID)]
 		w.phase, w.since, w.stack = PhaseReady, time.Now(), nil
 		w.askLater()
 		p.refusing = false

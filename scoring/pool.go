@@ -55,6 +55,8 @@ type Pool struct {
 	moved     chan struct{} // closed when there is news, and another made
 	troubles  troubles
 	served    bool // a request was answered by run()
+	// mlflowVersion is by which MLflow a model without a script is served.
+	mlflowVersion string
 	// troubleTimer runs lookAtTrouble.
 	troubleTimer *time.Timer
 }
@@ -310,6 +312,12 @@ func (p *Pool) Phase() (Phase, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.phase, p.since
+}
+
+func (p *Pool) mlflow() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mlflowVersion
 }
 
 // judgePhase is called, with mu held, after every change of a worker.

@@ -29,6 +29,9 @@ func (s *Server) answer(ctx context.Context, h Head, in io.Reader) Reply {
 func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	began := time.Now()
 	kind := routeOf(h.Path)
+	if kind.ofMLflow() && !s.settings.MLflow {
+		kind = routeUnknown
+	}
 	if early, done := s.refuse(kind, h.Method); done {
 		return early
 	}
@@ -51,17 +54,21 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 		kind = routeUnknown // the access log has no line for it
 	case kind == routeRoot:
 		r = s.root(h.Method)
+	case kind == routePing || kind == routeVersion:
+		r = s.mlflowHealth(kind)
 	case kind == routeSwagger:
 		r = message(404, textSwagger)
 	case h.Method == "OPTIONS":
 		r = Reply{Status: 200, Type: typeHTML, Fields: []Field{{fieldFailed, "False"}}}
 	case h.Method == "HEAD":
 		r = message(405, textHead)
+	case s.settings.MLflow:
+		r, pid = s.mlflowScore(ctx, kind, h, in, id.request)
 	default:
-		r, pid = s.score(ctx, h, in, id.request)
+		r, pid = s.score(ctx, h, in, id.request, nil)
 	}
 	s.sign(&r, h, id)
-	if (kind == routeScore || kind == routeSwagger) && !r.Silent {
+	if (kind == routeScore || kind == routeSwagger || kind == routeInvocations) && !r.Silent {
 		s.log.Access(pid, h.Method, h.Path, h.Query, r.Status, time.Since(began), r.length())
 	}
 	return r
@@ -80,6 +87,8 @@ func (s *Server) refuse(kind routeKind, method string) (Reply, bool) {
 	switch kind {
 	case routeUnknown:
 		return message(404, textNotFound), true
+	case routeInvocations:
+		allowed = method == "POST"
 	case routeScore:
 		allowed = method == "GET" || method == "POST" || method == "OPTIONS" || method == "HEAD"
 	case routeRoot, routeSwagger:
@@ -175,12 +184,13 @@ func (s *Server) sign(r *Reply, h Head, id ids) {
 	}
 }
 
-// score has run() called and says which process did it.
-func (s *Server) score(ctx context.Context, h Head, in io.Reader, id string) (Reply, int) {
+// score has run() called and says which process did it. The worker is told how,
+// or the request's headers when it wants them.
+func (s *Server) score(ctx context.Context, h Head, in io.Reader, id string, how []byte) (Reply, int) {
 	if s.inFlight.Load() > int64(s.settings.Queue+slots*s.settings.Workers) {
 		return notStarted("The server has too many requests."), s.pid
 	}
-	c := &call{get: h.Method == "GET", request: id, done: make(chan result, 1)}
+	c := &call{get: h.Method == "GET", request: id, headers: how, done: make(chan result, 1)}
 	if c.get {
 		c.query = h.Query
 	} else {
@@ -237,7 +247,7 @@ func (s *Server) scored(r result) Reply {
 		return Reply{Status: 200, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{
 			{fieldFailed, "False"}, {"x-ms-run-fn-exec-ms", milliseconds(r.ran)}}}
 	case frame.BadInput:
-		return Reply{Status: 400, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{{fieldFailed, "False"}}}
+		return refusedInput(r)
 	case frame.Internal:
 		return message(500, textInternal)
 	case frame.TimedOut:

@@ -31,6 +31,7 @@ const (
 type Settings struct {
 	EntryScript string // absolute, or relative to AppRoot; "" for module main
 	AppRoot     string
+	MLflow      bool   // serve the MLflow model in ModelDir instead of a script
 	SourceDir   string // relative to AppRoot; "" for none
 	ModelDir    string // as typed
 	Python      string // path or name of the interpreter
@@ -126,6 +127,12 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 	}
 	both := overlay(file, env)
 	s.EntryScript, s.SourceDir, s.ModelDir = both.get("AZUREML_ENTRY_SCRIPT"), both.get("AZUREML_SOURCE_DIRECTORY"), both.get("AZUREML_MODEL_DIR")
+	if s.MLflow {
+		if s.ModelDir == "" {
+			return Settings{}, sluice.Errorf(sluice.CodeInvalid, "--mlflow needs the folder of the model: give --model_dir")
+		}
+		s.EntryScript, s.SourceDir = "", ""
+	}
 	env.setDefault("TRANSPORT_PROTOCOL", "grpc")
 	s.noteAppInsights(f, env)
 	if env.get("WORKER_PRELOAD") == "true" {
@@ -147,6 +154,11 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 func (s *Settings) resolveScript(f Flags, env *environment, dir string) error {
 	env.setDefault("AML_APP_ROOT", dir)
 	switch {
+	case f.MLflow && (f.EntryScript != "" || f.ConfigFile != ""):
+		return sluice.Errorf(sluice.CodeInvalid, "--mlflow serves a model without a script: it goes with neither --entry_script nor --config_file")
+	case f.MLflow:
+		s.MLflow = true
+		env.set("AZUREML_ENTRY_SCRIPT", "") // an inherited one does not count
 	case f.EntryScript != "":
 		env.set("AZUREML_ENTRY_SCRIPT", realPath(dir, f.EntryScript))
 	case f.ConfigFile == "" && (f.Strict || env.get("AZUREML_ENTRY_SCRIPT") == ""):

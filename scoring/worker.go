@@ -200,7 +200,15 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 	if file == nil && len(f.Body) > 0 {
 		r.body = append([]byte(nil), f.Body...)
 	}
-	if f.Outcome != frame.Canceled {
+	if f.Outcome == frame.BadInput && f.ID == w.stopped {
+		// MLflow's server takes the interruption for a failure of its own.
+		f.Outcome, r.outcome, r.body = frame.TimedOut, frame.TimedOut, nil
+	}
+	switch f.Outcome {
+	case frame.Canceled:
+	case frame.BadInput:
+		r.status, r.ran = int(min(max(f.NS, 0), 599)), 0
+	default:
 		w.pace.observe(r.ran)
 	}
 	if file != nil && f.Outcome != frame.OK && f.Outcome != frame.BadInput {

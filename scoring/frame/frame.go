@@ -10,7 +10,8 @@
 //	     3    1 slot      which cancel byte of the shared page is the request's
 //	     4    4 meta length
 //	     8    8 id        of the request; else 0
-//	    16    8 ns        a response: how long run() took; else 0
+//	    16    8 ns        a response: how long run() took; of [BadInput] the HTTP
+//	                      status, or 0 for the usual one; else 0
 //	    24    8 body length
 //
 // With [FlagDescriptor] the body does not follow: it is the first bytes of the
@@ -79,7 +80,7 @@ const (
 	OK       Outcome = iota // the body is the JSON of what run() returned
 	Canceled                // run() was not called: nobody waits any more
 	Raised                  // run() raised an exception; the body is its cause as JSON
-	BadInput                // the input is not UTF-8; the body is JSON that says so
+	BadInput                // the input cannot be used; the body is JSON that says so
 	Internal                // the server part failed: what run() returned is not JSON; likewise
 	TimedOut                // run() raised TimeoutError; likewise
 	Exited                  // run() ended the interpreter; likewise, and the worker goes away

@@ -20,6 +20,26 @@ _WHILE = {
 }
 
 
+# The same of a model that is served without a script: what it says of the
+# functions of a script, and the words for it.
+_OF_MODEL = (
+    ("importing the script raised", "importing MLflow raised"),
+    ("while the script was imported", "while MLflow was imported"),
+    ("init() raised", "loading the model raised"),
+    ("while init() ran", "while the model was loaded"),
+    ("run() raised", "the model raised"),
+    ("while run() ran", "while the model ran"),
+    ("the script ", "the model "),
+)
+
+
+def in_words_of(settings: Settings, cause: Cause) -> Cause:
+    if settings.mlflow:
+        for of_script, of_model in _OF_MODEL:
+            cause["message"] = cause["message"].replace(of_script, of_model, 1)
+    return cause
+
+
 def cause_of(
     error: BaseException, stage: str, settings: Settings, versions: Optional[VersionWarnings] = None
 ) -> Cause:
@@ -29,7 +49,7 @@ def cause_of(
     cause: Optional[Cause] = None
     if stage != "run" and isinstance(error, Exception) and not isinstance(error, MemoryError):
         cause = _specific(error, stage, settings, place, versions)
-    cause = cause or _general(error, stage)
+    cause = in_words_of(settings, cause or _general(error, stage))
     pin = packages.known_clash(error)[1]
     if pin:
         cause.setdefault("hint", f"pin {pin} in the environment")
@@ -122,6 +142,12 @@ def _general(error: BaseException, stage: str) -> Cause:
 def unsendable(error: Exception, run: Any, settings: Settings) -> Cause:
     """The cause for an output of run() that no client can be sent."""
     code = getattr(run, "__code__", None)
+    if settings.mlflow:
+        return {
+            "code": "RunRaises",
+            "message": f"the model returned what cannot be sent as JSON: {brief(error)}",
+            "hint": "have its predict() return lists, arrays, frames, text or numbers",
+        }
     return {
         "code": "RunRaises",
         "message": f"run() returned what cannot be sent as JSON: {brief(error)}",

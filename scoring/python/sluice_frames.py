@@ -49,6 +49,13 @@ class Frame(NamedTuple):
     length: int
 
 
+class Refused(NamedTuple):
+    """What run() may return to have a request refused in its own words."""
+
+    status: int
+    body: bytes
+
+
 class Channel:
     """Frames over a socket, with answers kept in shared memory until sent.
 
@@ -121,6 +128,17 @@ class Channel:
         try:
             with mmap.mmap(descriptor, frame.length, access=mmap.ACCESS_READ) as mapped:
                 return str(mapped, "utf-8")
+        finally:
+            os.close(descriptor)
+
+    def body_bytes(self, frame: Frame) -> bytes:
+        """The body of a frame as it was sent."""
+        if not frame.flags & FLAG_DESCRIPTOR:
+            return bytes(frame.body)
+        descriptor = self.descriptors.popleft()
+        try:
+            with mmap.mmap(descriptor, frame.length, access=mmap.ACCESS_READ) as mapped:
+                return mapped[:]
         finally:
             os.close(descriptor)
 

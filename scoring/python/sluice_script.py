@@ -22,8 +22,11 @@ class Settings(NamedTuple):
     source_dir: str  # relative to app_root; "" for none
     entry_script: str  # "" for module main
     model_dir: str
+    mlflow: bool = False  # the model in model_dir is served, and there is no script
 
     def script_path(self) -> str:
+        if self.mlflow:
+            return os.path.join(self.app_root, "MLmodel")
         return os.path.join(self.app_root, self.entry_script.replace("/", os.sep))
 
     def roots(self) -> List[str]:
@@ -32,6 +35,8 @@ class Settings(NamedTuple):
         if self.source_dir:
             roots.append(os.path.join(self.app_root, self.source_dir))
         roots.append(self.app_root)
+        if self.mlflow:
+            roots.append(self.model_dir)
         if self.entry_script:
             roots.append(os.path.dirname(self.script_path()))
         return [os.path.realpath(root) for root in roots]
@@ -80,6 +85,8 @@ class Script(NamedTuple):
     run: Callable[..., Any]
     parameter: str
     wants_headers: bool
+    reader: Optional[Callable[..., Any]] = None  # instead of what run() of a script gets
+    dumps: Optional[Callable[[Any], bytes]] = None  # instead of output_json
 
     def arguments(self, text: str, headers: Optional[Dict[str, str]]) -> Dict[str, Any]:
         if self.wants_headers:

@@ -52,32 +52,43 @@ def main() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     channel.tell(frames.HELLO, _json({"version": frames.VERSION, "python": python}))
     settings = scripts.Settings(
-        order["app_root"], order["source_dir"], order["entry_script"], order["model_dir"]
+        order["app_root"],
+        order["source_dir"],
+        order["entry_script"],
+        order["model_dir"],
+        order.get("mlflow", False),
     )
     versions = VersionWarnings()
-    script = start(channel, settings, versions, logger)
+    script, mlflow = start(channel, settings, versions, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
-    serve(channel, incoming, script, Reasons(settings, versions), logger)
+    ready = {"headers": script.wants_headers, "mlflow": mlflow}
+    serve(channel, incoming, script, Reasons(settings, versions), logger, ready)
 
 
 def start(
     channel: Channel, settings: scripts.Settings, versions: VersionWarnings, logger: logging.Logger
-) -> scripts.Script:
-    """Import the script and call init(); does not return when that fails."""
+) -> Tuple[scripts.Script, str]:
+    """Import the script and call init(); does not return when that fails. With the
+    version of the MLflow that serves a model without a script."""
     scripts.extend_path(settings)
     logs.hook_print()
     stage = "import"
     try:
         channel.tell(frames.PHASE, _json({"phase": stage}))
-        refuse(channel, settings, logger)
-        script = scripts.load(settings)
+        if settings.mlflow:
+            import sluice_mlflow
+
+            script, version = sluice_mlflow.load(settings)
+        else:
+            refuse(channel, settings, logger)
+            script, version = scripts.load(settings), ""
         stage = "init"
         channel.tell(frames.PHASE, _json({"phase": stage}))
         user_logger = logging.getLogger("azmlinfsrv.user_script")
         user_logger.info("Invoking user's init function")
         script.init()
         user_logger.info("Users's init has completed successfully")
-        return script
+        return script, version
     except BaseException as error:
         if stage == "init":
             logger.error("User's init function failed")
@@ -162,6 +173,7 @@ def serve(
     script: scripts.Script,
     reasons: Reasons,
     logger: logging.Logger,
+    ready: Dict[str, Any],
 ) -> None:
     """Answer every request. What the server reads in shared memory: the start
     is written before the id, so that a new id never has an old start."""
@@ -175,8 +187,8 @@ def serve(
 
     signal.signal(signal.SIGUSR1, abort)
     logger.info("Worker with pid %s ready for serving traffic", os.getpid())
-    channel.tell(frames.READY, _json({"headers": script.wants_headers}))
-    clock, run = clock_gettime_ns, script.run
+    channel.tell(frames.READY, _json(ready))
+    clock, run, dumps = clock_gettime_ns, script.run, script.dumps or scripts.output_json
     for frame in incoming:
         if frame.type != frames.REQUEST:
             continue
@@ -206,7 +218,10 @@ def serve(
                 raise
             continue
         try:
-            channel.answer(frame, frames.OK, ran, scripts.output_json(output))
+            if type(output) is frames.Refused:
+                channel.answer(frame, frames.BAD_INPUT, output.status, output.body)
+                continue
+            channel.answer(frame, frames.OK, ran, dumps(output))
         except Exception as error:
             log_exception(error, logger)
             channel.answer(frame, frames.INTERNAL, ran, reasons.unsendable(error, run))
@@ -216,6 +231,9 @@ def prepare(
     channel: Channel, frame: Frame, script: scripts.Script
 ) -> Tuple[Optional[Dict[str, Any]], bytes]:
     """The arguments of run(), or the body of an answer that refuses the input."""
+    if script.reader is not None:
+        read: Tuple[Optional[Dict[str, Any]], bytes] = script.reader(channel, frame)
+        return read
     if frame.flags & frames.FLAG_GET:
         text = json.dumps(inputs.query_object(inputs.query_of(frame.meta)))
     else:
