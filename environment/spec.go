@@ -38,6 +38,9 @@ type Spec struct {
 	// Imports are the modules that the code imports, as [Imports] finds them:
 	// what the platform's own packages would have brought of them is installed.
 	Imports []string
+	// Server holds requirements of what serves a model without a script, as
+	// [ServerOfModel] gives them: installed unless something else asks for them.
+	Server []string
 	// SourceBuilds has packages that have no wheel built from source, where the
 	// builder's own settings allow it.
 	SourceBuilds bool
@@ -117,6 +120,7 @@ func Parse(s Spec) (Plan, []string, error) {
 	p.left = slices.Compact(p.left)
 	p.leftOut()
 	p.stead(s.Imports)
+	p.serve(s.Server)
 	return p.result()
 }
 

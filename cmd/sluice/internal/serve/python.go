@@ -54,6 +54,10 @@ func (b builder) spec(ctx context.Context, n reconcile.Needs) (spec environment.
 		return spec, nil, err
 	}
 	spec.Lock = n.Lock
+	if n.Code == "" { // the model is served as it is
+		spec.Server, err = b.serverOf(ctx, n.Model)
+		return spec, notices, err
+	}
 	spec.Imports, err = b.imports.find(ctx, n.Code, func() (environment.Folder, error) { return b.folder(ctx, n.Code) })
 	return spec, notices, err
 }
@@ -71,6 +75,18 @@ func (b builder) specOfModel(ctx context.Context, m *sluice.Model) (environment.
 		return environment.Spec{}, nil, err
 	}
 	return spec, []string{fmt.Sprintf("the environment is the one that model %s:%s brings (%s)", m.Name, m.Version, from)}, nil
+}
+
+// serverOf gives what serves a model without a script, if it can be served so.
+func (b builder) serverOf(ctx context.Context, m *sluice.Model) ([]string, error) {
+	if m == nil {
+		return nil, sluice.Errorf(sluice.CodeInvalid, "the deployment has neither a script nor a model that is served without one")
+	}
+	model, err := b.folder(ctx, m.Content.Tree)
+	if err != nil {
+		return nil, err
+	}
+	return environment.ServerOfModel(model)
 }
 
 // folder gives a tree's files to read.

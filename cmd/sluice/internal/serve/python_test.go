@@ -44,6 +44,9 @@ func TestSpec(t *testing.T) {
 	other := uploaded(t, artifacts, map[string]string{"score.py": "import requests\n"})
 	model := &sluice.Model{Meta: sluice.Meta{Name: "iris", Version: "3"}, Type: sluice.ModelMLflow,
 		Content: sluice.Content{Tree: uploaded(t, artifacts, map[string]string{"MLmodel": "", "requirements.txt": "scipy\n"})}}
+	served := &sluice.Model{Meta: sluice.Meta{Name: "iris", Version: "4"}, Type: sluice.ModelMLflow,
+		Content: sluice.Content{Tree: uploaded(t, artifacts, map[string]string{"requirements.txt": "scipy\n",
+			"MLmodel": "flavors: {python_function: {loader_module: a}}\nmlflow_version: 3.17.2\n"})}}
 	env := &sluice.Environment{Image: "python:3.11", CondaFile: "dependencies: []\n", Meta: sluice.Meta{Tags: map[string]string{sluice.TagPlatformPackages: "install"}}}
 	for name, c := range map[string]struct {
 		needs   reconcile.Needs
@@ -54,6 +57,10 @@ func TestSpec(t *testing.T) {
 			environment.Spec{Image: "python:3.11", CondaFile: "dependencies: []\n", KeepPlatform: true, Imports: []string{"flask"}, Lock: "l"}, nil},
 		"model": {reconcile.Needs{Model: model, Code: other}, environment.Spec{Requirements: "scipy\n\n", Imports: []string{"requests"}},
 			[]string{"the environment is the one that model iris:3 brings (requirements.txt)"}},
+		"model alone": {reconcile.Needs{Model: served}, environment.Spec{Requirements: "scipy\n\n", Server: []string{"mlflow-skinny==3.17.2", "pandas"}},
+			[]string{"the environment is the one that model iris:4 brings (requirements.txt)"}},
+		"model with an environment": {reconcile.Needs{Model: served, Environment: env, Lock: "l"}, environment.Spec{Image: "python:3.11", CondaFile: "dependencies: []\n",
+			KeepPlatform: true, Lock: "l", Server: []string{"mlflow-skinny==3.17.2", "pandas"}}, nil},
 	} {
 		for range 2 { // the second time from what is remembered
 			spec, notices, err := b.spec(t.Context(), c.needs)
@@ -70,6 +77,11 @@ func TestSpec(t *testing.T) {
 	}
 	if _, _, err := b.spec(t.Context(), reconcile.Needs{Code: code}); sluice.ErrorCode(err) != sluice.CodeInvalid {
 		t.Errorf("neither environment nor model: %v", err)
+	}
+	for name, m := range map[string]*sluice.Model{"no model": nil, "a model that cannot be served": model} {
+		if _, _, err := b.spec(t.Context(), reconcile.Needs{Environment: env, Model: m}); sluice.ErrorCode(err) != sluice.CodeInvalid {
+			t.Errorf("%s without a script: %v", name, err)
+		}
 	}
 	if _, _, err := b.spec(t.Context(), reconcile.Needs{Environment: env, Code: sluice.DigestBytes(nil)}); err == nil {
 		t.Error("code that is not there was read")
