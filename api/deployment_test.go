@@ -218,7 +218,8 @@ func TestDeploymentRefusals(t *testing.T) {
 		{"readiness", change(func(p *arm.DeploymentProperties) { p.ReadinessProbe = &arm.Probe{Timeout: &tenth} }), "UserError: readiness_probe.timeout must be at least 1 second"},
 		{"mount path", change(func(p *arm.DeploymentProperties) { p.ModelMountPath = "/m" }), "NotBuilt: model_mount_path"},
 		{"egress", change(func(p *arm.DeploymentProperties) { p.EgressPublicNetworkAccess = "disabled" }), "NotBuilt: egress_public_network_access"},
-		{"no code", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration = nil }), "NotBuilt: without code_configuration"},
+		{"no code, no model", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration, p.Model = nil, "" }), "NotBuilt: without a model (own containers)"},
+		{"no code", change(func(p *arm.DeploymentProperties) { p.CodeConfiguration = nil }), "UserError: is no mlflow_model, which is served without a script|type: mlflow_model"},
 		{"secret reference", change(func(p *arm.DeploymentProperties) {
 			p.EnvironmentVariables = arm.Strings{"KEY": "${{azureml://connections/c/credentials/k}}"}
 		}), "NotBuilt: environment variable KEY"},
@@ -266,6 +267,18 @@ func TestDeploymentRefusals(t *testing.T) {
 	flow := change(func(p *arm.DeploymentProperties) { p.Model, p.EnvironmentID = "azureml:flow:1", "" })
 	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/flow"+version, flow); got.status != 201 {
 		t.Errorf("an MLflow model brings its environment: status %d, %s", got.status, got.body)
+	}
+	alone := change(func(p *arm.DeploymentProperties) { p.Model, p.EnvironmentID, p.CodeConfiguration = "azureml:flow:1", "", nil })
+	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/alone"+version, alone); got.status != 201 {
+		t.Errorf("an MLflow model is served without a script: status %d, %s", got.status, got.body)
+	}
+	if _, err := w.client.PutModel(context.Background(), "triton", "1", arm.ModelVersion{Properties: arm.ModelProperties{ModelType: "triton_model",
+		ModelURI: w.upload(sluice.KindModel, "model", "config.pbtxt", "")}}); err != nil {
+		t.Fatal(err)
+	}
+	triton := change(func(p *arm.DeploymentProperties) { p.Model, p.CodeConfiguration = "azureml:triton:1", nil })
+	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/triton"+version, triton); got.status != 400 || got.errorBody(t).Code != "NotBuilt" {
+		t.Errorf("a Triton model without a script: status %d, %s", got.status, got.body)
 	}
 	atDefault := change(func(p *arm.DeploymentProperties) { p.ModelMountPath = "/var/azureml-app/azureml-models" })
 	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/green"+version, atDefault); got.status != 201 {

@@ -17,10 +17,15 @@ func (s *server) resolveReferences(r *request, spec *sluice.Spec) error {
 	if spec.Model, err = s.resolve(r, sluice.KindModel, "model", spec.Model); err != nil {
 		return err
 	}
-	if spec.Code.Code, err = s.resolve(r, sluice.KindCode, "code_configuration.code", spec.Code.Code); err != nil {
-		return err
+	if spec.Code != nil {
+		if spec.Code.Code, err = s.resolve(r, sluice.KindCode, "code_configuration.code", spec.Code.Code); err != nil {
+			return err
+		}
+		err = s.checkScript(r, spec.Code)
+	} else {
+		err = s.modelServesItself(r, spec.Model)
 	}
-	if err := s.checkScript(r, spec.Code); err != nil {
+	if err != nil {
 		return err
 	}
 	if spec.Environment == "" {
@@ -30,14 +35,38 @@ func (s *server) resolveReferences(r *request, spec *sluice.Spec) error {
 	return err
 }
 
+// modelOf reads the model that a deployment refers to.
+func (s *server) modelOf(r *request, model string) (*sluice.Model, sluice.Ref, error) {
+	ref, err := sluice.ParseRef(model)
+	if err != nil {
+		return nil, ref, err
+	}
+	m, err := get[*sluice.Model](r.Context(), s, sluice.Key{Workspace: r.scope.Workspace, Kind: sluice.KindModel, Name: ref.Name, Version: ref.Version})
+	return m, ref, err
+}
+
+// modelServesItself refuses a deployment without a script, unless its model is
+// one of MLflow, which says itself how it is called.
+func (s *server) modelServesItself(r *request, model string) error {
+	m, ref, err := s.modelOf(r, model)
+	switch {
+	case err != nil:
+		return err
+	case m.Type == sluice.ModelMLflow:
+		return nil
+	case m.Type == sluice.ModelTriton:
+		return notBuilt("code_configuration", fmt.Sprintf("serving model %s of type triton_model without code_configuration", ref)).
+			WithHint("add code_configuration with code and scoring_script")
+	}
+	return &sluice.Error{Code: sluice.CodeInvalid, Target: "code_configuration",
+		Message: fmt.Sprintf("the deployment has no code_configuration, and its model %s is no mlflow_model, which is served without a script", ref),
+		Hint:    "add code_configuration with code and scoring_script, or register the model with type: mlflow_model"}
+}
+
 // modelBringsEnvironment refuses a deployment without an environment, unless
 // its model says itself what it needs.
 func (s *server) modelBringsEnvironment(r *request, model string) error {
-	ref, err := sluice.ParseRef(model)
-	if err != nil {
-		return err
-	}
-	m, err := get[*sluice.Model](r.Context(), s, sluice.Key{Workspace: r.scope.Workspace, Kind: sluice.KindModel, Name: ref.Name, Version: ref.Version})
+	m, ref, err := s.modelOf(r, model)
 	if err != nil || m.Type == sluice.ModelMLflow {
 		return err
 	}

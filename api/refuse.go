@@ -39,9 +39,9 @@ func refuseDeployment(spec *sluice.Spec) error {
 		return notBuilt("model_mount_path", "model_mount_path")
 	case spec.EgressAccess == "disabled":
 		return notBuilt("egress_public_network_access", "egress_public_network_access: disabled")
-	case spec.Code == nil:
-		return notBuilt("code_configuration", "a deployment without code_configuration (no-code MLflow and Triton models, own containers)").
-			WithHint("add code_configuration with code and scoring_script")
+	case spec.Code == nil && spec.Model == "":
+		return notBuilt("code_configuration", "a deployment without code_configuration and without a model (own containers)").
+			WithHint("add code_configuration with code and scoring_script, or a model of type mlflow_model")
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.EnvironmentVariables)) {
 		if strings.Contains(spec.EnvironmentVariables[name], "${{azureml://") {

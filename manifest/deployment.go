@@ -78,6 +78,9 @@ func (d *decoder) deploymentRules(out *Deployment) {
 	if d.root.get("instance_count").isNull() {
 		d.missing(d.root, "instance_count", "for example instance_count: 1")
 	}
+	if d.root.get("code_configuration").empty() && out.Model != nil && out.Model.Type == sluice.ModelCustom {
+		d.missing(d.root, "code_configuration", "write the folder and the script: code_configuration: {code: ./src, scoring_script: score.py}, or type: mlflow_model below model if it is one")
+	}
 	if !d.root.get("code_configuration").empty() && d.root.get("environment").isNull() && !out.modelMaySay() {
 		d.missing(d.root, "environment", "write environment: azureml:<name>:<version>, or an image and a conda_file below it")
 	}

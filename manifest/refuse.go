@@ -40,7 +40,7 @@ var (
 		{property: "egress_public_network_access", serves: []string{"enabled"}},
 		{property: "private_network_connection", serves: []string{"false"}},
 		{property: "resources"}, // of Kubernetes deployments
-		{property: "model.type", serves: []string{"custom_model"}, unless: "code_configuration"},
+		{property: "model.type", serves: []string{"custom_model", "mlflow_model"}, unless: "code_configuration"},
 	}, probeRefusals("liveness_probe"),
 		under("model", modelRefusals), under("environment", environmentRefusals))
 	modelRefusals = []refusal{

@@ -140,7 +140,10 @@ func (p *preparations) prepare(ctx context.Context, d *sluice.Deployment, rev *s
 	if err != nil {
 		return engine.Workload{}, err
 	}
-	needs := Needs{Environment: env, Model: found.model, Code: found.code.Content.Tree, Lock: rev.Lock}
+	needs := Needs{Environment: env, Model: found.model, Lock: rev.Lock}
+	if found.code != nil {
+		needs.Code = found.code.Content.Tree
+	}
 	found.env, err = p.loop.Environments.Prepare(ctx, needs, func(step, detail string) {
 		p.loop.stages.enter(operation, sluice.Stage{Name: sluice.StageEnvironment, Step: step, Detail: detail})
 	})
@@ -161,16 +164,19 @@ func (p *preparations) find(ctx context.Context, rev *sluice.Revision) (found pa
 	if found.size, err = sluice.FindInstanceType(p.loop.InstanceTypes, spec.InstanceType); err != nil {
 		return parts{}, nil, err
 	}
-	if spec.Code == nil {
-		return parts{}, nil, sluice.Errorf(sluice.CodeNotBuilt, "a deployment without code_configuration is not built yet")
+	if spec.Code != nil {
+		found.code, err = asset[*sluice.CodeVersion](ctx, p.loop.Store, rev.Workspace, sluice.KindCode, spec.Code.Code)
 	}
-	if found.code, err = asset[*sluice.CodeVersion](ctx, p.loop.Store, rev.Workspace, sluice.KindCode, spec.Code.Code); err != nil {
+	if err != nil {
 		return parts{}, nil, err
 	}
 	if spec.Model != "" {
 		if found.model, err = asset[*sluice.Model](ctx, p.loop.Store, rev.Workspace, sluice.KindModel, spec.Model); err != nil {
 			return parts{}, nil, err
 		}
+	}
+	if spec.Code == nil && (found.model == nil || found.model.Type != sluice.ModelMLflow) {
+		return parts{}, nil, sluice.Errorf(sluice.CodeNotBuilt, "a deployment without code_configuration and without an MLflow model is not built yet")
 	}
 	if spec.Environment == "" {
 		return found, nil, nil // the model says what it needs

@@ -48,8 +48,8 @@ func graceOf(rev *sluice.Revision) time.Duration {
 
 // parts are what a revision refers to, found and made ready.
 type parts struct {
-	model *sluice.Model // nil for none
-	code  *sluice.CodeVersion
+	model *sluice.Model       // nil for none
+	code  *sluice.CodeVersion // nil for an MLflow model that is served as it is
 	env   Python
 	size  sluice.InstanceType
 }
@@ -71,10 +71,10 @@ type Python struct {
 func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p parts) engine.Workload {
 	t := engine.Template{
 		EnvDir:  p.env.Dir,
-		Command: []string{runner, "scoring", "--socket", "${run}/http.sock"},
+		Command: command(runner, p),
 		Env:     templateEnv(rev, p),
 		Files:   templateFiles(p),
-		Dir:     "${root}" + appDir(p.code),
+		Dir:     appRootOf(p),
 		Address: "unix://${run}/http.sock",
 		Probes: engine.Probes{
 			Live:  engineProbe("/v2/health/live", rev.Spec.Liveness),
@@ -97,10 +97,26 @@ func newWorkload(runner string, d *sluice.Deployment, rev *sluice.Revision, p pa
 	}
 }
 
+func command(runner string, p parts) []string {
+	args := []string{runner, "scoring", "--socket", "${run}/http.sock"}
+	if p.code == nil {
+		args = append(args, "--mlflow")
+	}
+	return args
+}
+
+// appRootOf is the folder of the code. A model without any works where it may
+// write.
+func appRootOf(p parts) string {
+	if p.code == nil {
+		return "${run}"
+	}
+	return "${root}" + appDir(p.code)
+}
+
 func templateEnv(rev *sluice.Revision, p parts) map[string]string {
 	env := map[string]string{
-		"AML_APP_ROOT":                  "${root}" + appDir(p.code),
-		"AZUREML_ENTRY_SCRIPT":          rev.Spec.Code.ScoringScript,
+		"AML_APP_ROOT":                  appRootOf(p),
 		"AZUREML_INFERENCE_PYTHON_PATH": p.env.Bin,
 		"PATH":                          p.env.Bin + ":/usr/local/bin:/usr/bin:/bin",
 		"HOME":                          "${run}",
@@ -113,8 +129,14 @@ func templateEnv(rev *sluice.Revision, p parts) map[string]string {
 		// The files are read-only: Python must not try to cache beside them.
 		"PYTHONDONTWRITEBYTECODE": "1",
 	}
+	if rev.Spec.Code != nil {
+		env["AZUREML_ENTRY_SCRIPT"] = rev.Spec.Code.ScoringScript
+	}
 	if p.model != nil {
 		env["AZUREML_MODEL_DIR"] = "${root}" + modelDir(p.model)
+		if p.code == nil {
+			env["MLFLOW_MODEL_FOLDER"] = p.model.Content.Base
+		}
 	}
 	maps.Copy(env, p.env.Vars)
 	maps.Copy(env, rev.Spec.EnvironmentVariables)
@@ -122,7 +144,10 @@ func templateEnv(rev *sluice.Revision, p parts) map[string]string {
 }
 
 func templateFiles(p parts) []engine.File {
-	files := []engine.File{{Digest: p.code.Content.Tree, Path: appDir(p.code)}}
+	var files []engine.File
+	if p.code != nil {
+		files = append(files, engine.File{Digest: p.code.Content.Tree, Path: appDir(p.code)})
+	}
 	if p.model != nil {
 		files = append(files, engine.File{Digest: p.model.Content.Tree,
 			Path: path.Join(modelDir(p.model), p.model.Content.Base)})
