@@ -122,5 +122,5 @@ func (p *planner) serve(packages []string) {
 		return
 	}
 	p.plan.Requirements = append(p.plan.Requirements, added...)
-	p.notice("%s installed because the model is served without a script, and it does not ask for %s", isAre(added), itThem(added))
+	p.notice("%s installed because the model is served without a script, and nothing asks for %s", isAre(added), itThem(added))
 }

@@ -70,7 +70,7 @@ func params(t *testing.T, server bool) testscript.Params {
 		Files: scripts(t, server),
 		Setup: func(e *testscript.Env) error { return setup(e, dir, server) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": exitWith, "eventually": eventually,
-			"cause": causeEverywhere, "index": startIndex, "wheel": makeWheel},
+			"cause": causeEverywhere, "index": startIndex, "wheel": makeWheel, "mlflow": provideMLflow},
 
 		RequireExplicitExec: true, ContinueOnError: os.Getenv("CONTINUE") != "",
 	}
