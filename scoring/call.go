@@ -17,9 +17,11 @@ var errNotStarted = errors.New("request was not started")
 type call struct {
 	id      uint64
 	get     bool
+	json    bool // the client says that the body is
 	query   string
 	request string // its id, as the client knows it
 	headers []byte // "name\0value\0name\0value", nil when the script wants none; of a model of MLflow, how it is called
+	whole   []byte // "method\0path\0protocol\0address", nil likewise
 	body    body
 	done    chan result // receives exactly once
 
@@ -28,12 +30,15 @@ type call struct {
 	abandoned bool // nobody waits any more
 	judged    bool // what became of it is noted already
 	replays   int
+	stream    *stream // the answer, when it comes in pieces
 }
 
 // result is what came of a call.
 type result struct {
 	outcome frame.Outcome
-	body    []byte   // JSON, for OK and BadInput
+	head    []byte   // "status\0name\0value…", nil when the server makes it
+	body    []byte   // JSON, or what belongs to the head
+	stream  *stream  // instead of body when it comes in pieces
 	file    *os.File // instead of body when it is large; the receiver closes it
 	length  int64
 	ran     time.Duration // run() alone
@@ -44,11 +49,19 @@ type result struct {
 
 var errCrashed = errors.New("worker ended while it ran the request")
 
-func (c *call) frame(slot int) frame.Frame {
+func (c *call) frame(slot int, t *takes) frame.Frame {
 	f := frame.Frame{Type: frame.Request, Slot: uint8(slot), ID: c.id}
+	if t != nil && t.Whole && c.whole != nil {
+		f.Flags |= frame.FlagWhole
+		f.Meta = append(append(append(f.Meta, c.whole...), 0), c.query...)
+	} else if c.get {
+		f.Meta = append(f.Meta, c.query...)
+	}
 	if c.get {
 		f.Flags |= frame.FlagGet
-		f.Meta = append(f.Meta, c.query...)
+	}
+	if c.json {
+		f.Flags |= frame.FlagJSON
 	}
 	if c.headers != nil {
 		f.Meta = append(append(f.Meta, 0), c.headers...)
@@ -64,7 +77,7 @@ func (c *call) frame(slot int) frame.Frame {
 
 // size is how many bytes the call puts onto a worker's socket, nearly.
 func (c *call) size() int {
-	return frame.HeaderSize + len(c.headers) + len(c.query) + len(c.body.inline)
+	return frame.HeaderSize + len(c.headers) + len(c.whole) + len(c.query) + len(c.body.inline)
 }
 
 // answer settles a call. Callers hold the pool's mutex.

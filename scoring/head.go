@@ -1,8 +1,10 @@
 package scoring
 
 import (
+	"fmt"
 	"os"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/google/uuid"
 )
@@ -22,18 +24,26 @@ type Head struct {
 	// Headers gives all of them as a worker gets them: name, value, separated
 	// by zero bytes. It is called only when the script asks for them.
 	Headers func() []byte
+	// Whole gives, in the same way, method, path as sent, version of HTTP and
+	// the client's address.
+	Whole func() []byte
 }
 
 // Reply is an answer.
 type Reply struct {
 	Status int
-	Type   string
+	Type   string // "" when the fields say it
 	Fields []Field
 	Body   []byte
 	File   *os.File // instead of Body; whoever writes the reply closes it
 	Length int64
-	Close  bool // the connection ends after it
-	Silent bool // nobody is there to hear it
+	// Stream is instead of Body, after First. Whoever writes the reply calls its
+	// leave, whatever happens.
+	Stream *stream
+	First  []byte
+	Done   func() // called when it is written; nil for nothing to call
+	Close  bool   // the connection ends after it
+	Silent bool   // nobody is there to hear it
 }
 
 // Field is one header of a reply, spelled as it is sent.
@@ -50,7 +60,6 @@ const (
 	textNotFound = "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again."
 	textMethod   = "The method is not allowed for the requested URL."
 	textHead     = "Method not allowed"
-	textSwagger  = "Swagger is not built yet in Sluice."
 	textTooLarge = "The data value transmitted exceeds the capacity limit."
 	textRequest  = "x-request-id must not exceed 100 characters"
 	textClient   = "x-ms-request-id and x-ms-client-request-id must not exceed 100 characters"
@@ -151,10 +160,38 @@ func failed(text string) Reply {
 		Fields: []Field{{fieldFailed, "True"}}}
 }
 
-// messageJSON encodes as Python's json does. The texts are our own and plain.
+// messageJSON encodes as Python's json does.
 func messageJSON(text string) []byte {
-	text = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text)
-	return []byte(`{"message": "` + text + `"}`)
+	return append(appendPython([]byte(`{"message": `), text), '}')
+}
+
+// appendPython appends a string as Python's json writes it: all ASCII.
+func appendPython(b []byte, text string) []byte {
+	b = append(b, '"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r >= ' ' && r <= '~' || r == 0x7f:
+			b = append(b, byte(r))
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\r':
+			b = append(b, `\r`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r == '\b':
+			b = append(b, `\b`...)
+		case r == '\f':
+			b = append(b, `\f`...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return append(b, '"')
 }
 
 // notStarted makes the reply for a request that nothing was begun for, so that

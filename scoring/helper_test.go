@@ -136,12 +136,18 @@ func (r *running) path(name string) string { return filepath.Join(r.dir, name) }
 // launch starts a server with the script and does not wait for it.
 func launch(t testing.TB, script string, opts ...option) *running {
 	t.Helper()
+	return launchWith(t, script, nil, opts...)
+}
+
+// launchWith starts a server with the script and these variables beside ours.
+func launchWith(t testing.TB, script string, env []string, opts ...option) *running {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "score.py"), []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	settings, err := Resolve(Flags{EntryScript: filepath.Join(dir, "score.py"), Python: python(t)},
-		append(os.Environ(), "AML_APP_ROOT="+dir), dir)
+		append(append(os.Environ(), "AML_APP_ROOT="+dir), env...), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +203,12 @@ func newBufio(wire []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReade
 // start starts a server and waits until it is ready.
 func start(t testing.TB, script string, opts ...option) *running {
 	t.Helper()
-	r := launch(t, script, opts...)
+	return startWith(t, script, nil, opts...)
+}
+
+func startWith(t testing.TB, script string, env []string, opts ...option) *running {
+	t.Helper()
+	r := launchWith(t, script, env, opts...)
 	r.eventually("server is ready", func() bool {
 		select {
 		case err := <-r.done:

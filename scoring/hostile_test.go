@@ -29,7 +29,7 @@ func TestForgedCauseIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &worker{pool: NewPool(Settings{}, NewLog(io.Discard, 1)), phase: PhaseImport}
-	if err := w.advance(frame.Frame{Type: frame.Failed, Meta: meta}); err != nil {
+	if err := w.advance(frame.Frame{Type: frame.Failed, Meta: meta}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(w.failed.Message) + len(w.failed.Evidence); n > 10_000 || strings.Contains(w.failed.Message, "\x1b") {
@@ -50,7 +50,7 @@ func TestForgedCauseIsBounded(t *testing.T) {
 func TestPhasesGoOn(t *testing.T) {
 	w := &worker{pool: NewPool(Settings{AskAfter: time.Hour}, NewLog(io.Discard, 1)), phase: PhaseStarting}
 	send := func(kind frame.Type, meta string) error {
-		return w.advance(frame.Frame{Type: kind, Meta: []byte(meta)})
+		return w.advance(frame.Frame{Type: kind, Meta: []byte(meta)}, nil)
 	}
 	for _, step := range []struct {
 		kind frame.Type

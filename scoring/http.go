@@ -102,7 +102,17 @@ func headOf(r *http.Request) Head {
 		},
 		Inside:  inside(r),
 		Headers: func() []byte { return encodeHeaders(r) },
+		Whole:   func() []byte { return encodeWhole(r) },
 	}
+}
+
+// encodeWhole gives what is known of a request beside its headers.
+func encodeWhole(r *http.Request) []byte {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = "" // a Unix socket has none
+	}
+	return []byte(strings.Join([]string{r.Method, r.URL.EscapedPath(), r.Proto, host}, "\x00"))
 }
 
 // inside reports whether a request comes from whoever keeps the instance: by the
@@ -142,8 +152,14 @@ func encodeHeaders(r *http.Request) []byte {
 }
 
 func writeReply(rw http.ResponseWriter, r *http.Request, reply Reply) {
+	if reply.Done != nil {
+		defer reply.Done()
+	}
 	if reply.File != nil {
 		defer reply.File.Close()
+	}
+	if reply.Stream != nil {
+		defer reply.Stream.leave()
 	}
 	if reply.Silent {
 		panic(http.ErrAbortHandler) // ends the connection without a word
@@ -152,8 +168,12 @@ func writeReply(rw http.ResponseWriter, r *http.Request, reply Reply) {
 	for _, f := range reply.Fields {
 		h[f.Name] = append(h[f.Name], f.Value)
 	}
-	h["Content-Type"] = []string{reply.Type}
-	h["Content-Length"] = []string{strconv.FormatInt(reply.length(), 10)}
+	if reply.Type != "" {
+		h["Content-Type"] = []string{reply.Type}
+		h["Content-Length"] = []string{strconv.FormatInt(reply.length(), 10)}
+	} else {
+		ownHeaders(h, r, &reply)
+	}
 	if reply.Close {
 		h["Connection"] = []string{"close"}
 	}
@@ -162,9 +182,58 @@ func writeReply(rw http.ResponseWriter, r *http.Request, reply Reply) {
 		return
 	}
 	// Errors of writing are those of a client that is gone.
+	if reply.Stream != nil {
+		writeStream(rw, reply)
+		return
+	}
 	if reply.File != nil {
 		_, _ = io.Copy(rw, io.LimitReader(reply.File, reply.Length))
 		return
 	}
 	_, _ = rw.Write(reply.Body)
+}
+
+// ownHeaders settles the headers that net/http would settle in its own way
+// where a script has set them, or left them out.
+func ownHeaders(h http.Header, r *http.Request, reply *Reply) {
+	for _, name := range []string{"Content-Type", "Content-Length", "Date"} {
+		var values []string
+		for _, f := range reply.Fields {
+			if strings.EqualFold(f.Name, name) {
+				delete(h, f.Name)
+				values = append(values, f.Value)
+			}
+		}
+		if len(values) > 0 {
+			h[name] = values
+		}
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or it would be guessed
+	}
+	switch {
+	case reply.Status == http.StatusNoContent || reply.Status == http.StatusNotModified:
+		delete(h, "Content-Length")
+	case reply.Stream == nil && r.Method != http.MethodHead:
+		h["Content-Length"] = []string{strconv.FormatInt(reply.length(), 10)}
+	case len(h["Content-Length"]) > 1:
+		h["Content-Length"] = h["Content-Length"][:1]
+	}
+}
+
+// writeStream sends each piece as soon as it is there. A stream that breaks
+// breaks the connection, so that the client does not take it for whole.
+func writeStream(rw http.ResponseWriter, reply Reply) {
+	control := http.NewResponseController(rw)
+	for data, more := reply.First, true; more; data, more = <-reply.Stream.chunks {
+		if _, err := rw.Write(data); err != nil {
+			return
+		}
+		if err := control.Flush(); err != nil {
+			return
+		}
+	}
+	if reply.Stream.err != nil {
+		panic(http.ErrAbortHandler)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,8 @@ type load struct {
 	ModelDir  string `json:"model_dir"`
 	MLflow    bool   `json:"mlflow,omitempty"`
 	TimeoutMS int64  `json:"timeout_ms"`
+
+	Service Service `json:"service"`
 }
 
 // runWorker starts a worker and stays with it until its end, which comes by
@@ -87,10 +90,15 @@ func (p *Pool) runWorker(ctx context.Context) ending {
 		received <- err
 	}()
 	code, signal := w.process.wait()
+	// Clients that are slow to read must not keep a worker's seat.
+	cut := time.AfterFunc(abortGrace, func() { close(w.over) })
 	// Nobody holds the other end any more, so the reader comes to its end once
 	// it has read what is there; the deadline is for a descriptor that escaped.
 	_ = w.conn.SetReadDeadline(time.Now().Add(abortGrace))
 	err = <-received
+	if cut.Stop() {
+		close(w.over)
+	}
 	stop()
 	_ = w.process.stdout.SetReadDeadline(time.Now().Add(abortGrace))
 	_ = w.process.stderr.SetReadDeadline(time.Now().Add(abortGrace))
@@ -128,7 +136,7 @@ func (p *Pool) startWorker() (*worker, error) {
 		return nil, err
 	}
 	w := &worker{pool: p, pid: process.cmd.Process.Pid, process: process, conn: process.conn, page: page, faults: said,
-		phase: PhaseStarting}
+		phase: PhaseStarting, over: make(chan struct{})}
 	p.mu.Lock()
 	p.workers = append(p.workers, w)
 	p.judgePhase()
@@ -144,7 +152,8 @@ func (w *worker) order() error {
 	}
 	s := w.pool.settings
 	meta, err := json.Marshal(load{Version: frame.Version, AppRoot: s.AppRoot, SourceDir: s.SourceDir,
-		Script: s.EntryScript, ModelDir: s.ModelDir, MLflow: s.MLflow, TimeoutMS: s.Timeout.Milliseconds()})
+		Script: s.EntryScript, ModelDir: s.ModelDir, MLflow: s.MLflow, TimeoutMS: s.Timeout.Milliseconds(),
+		Service: s.Service})
 	if err != nil {
 		return fmt.Errorf("telling worker what to serve: %w", err)
 	}
@@ -158,8 +167,12 @@ func (w *worker) order() error {
 }
 
 // advance follows what a worker says of its start. Callers hold the mutex.
-func (w *worker) advance(f frame.Frame) error {
+func (w *worker) advance(f frame.Frame, file *os.File) error {
 	p := w.pool
+	if file != nil {
+		_ = file.Close() // none of these has one
+		return fmt.Errorf("worker passed a file with a frame of type %d", f.Type)
+	}
 	switch f.Type {
 	case frame.Hello:
 		var hello struct {
@@ -183,18 +196,16 @@ func (w *worker) advance(f frame.Frame) error {
 		w.phase, w.since, w.stack = said.Phase, time.Now(), nil
 		w.askLater()
 	case frame.Ready:
-		var ready struct {
-			Headers bool   `json:"headers"`
-			MLflow  string `json:"mlflow"` // its version
-		}
-		if err := json.Unmarshal(f.Meta, &ready); err != nil {
+		ready := &takes{}
+		if err := json.Unmarshal(f.Meta, ready); err != nil {
 			return fmt.Errorf("reading that worker is ready: %w", err)
 		}
 		if err := w.goesOn(PhaseReady); err != nil {
 			return err
 		}
-		p.headersUnwanted.Store(!ready.Headers)
-		p.mlflowVersion = ready.MLflow[:min(len(ready.MLflow), maxID)]
+		ready.documents = w.documents
+		ready.MLflow = ready.MLflow[:min(len(ready.MLflow), maxID)]
+		p.learn(ready)
 		w.phase, w.since, w.stack = PhaseReady, time.Now(), nil
 		w.askLater()
 		p.refusing = false
@@ -257,11 +268,17 @@ func (p *Pool) bury(w *worker, signal syscall.Signal) ending {
 		case c == nil:
 		case c.id == ran || c.replays == maxReplays:
 			if c.id == ran {
+				if c.stream != nil {
+					c.stream.finish(errCrashed)
+				}
 				end.running, end.request, end.late, end.stack = true, c.request, c.id == w.stopped, w.stack
 			}
 			w.free(slot, false).answer(result{err: errCrashed, pid: w.pid})
 		case c.answered || c.abandoned:
 			w.free(slot, false)
+		case c.stream != nil:
+			w.free(slot, false)
+			c.stream.finish(errCrashed)
 		default:
 			c.replays++
 			unstarted = append(unstarted, w.free(slot, true))

@@ -102,7 +102,7 @@ func (l *Log) Plain(line string) {
 	l.add(func(b []byte) []byte { return append(append(b, line...), '\n') })
 }
 
-// Access writes the record of one scored request.
+// Access writes the record of one scored request. A length below 0 is not known.
 func (l *Log) Access(pid int, method, path, query string, status int, took time.Duration, length int64) {
 	l.add(func(b []byte) []byte {
 		b = l.head(b, 'I', pid, "azmlinfsrv")
@@ -114,8 +114,11 @@ func (l *Log) Access(pid int, method, path, query string, status int, took time.
 		}
 		b = strconv.AppendInt(append(b, ' '), int64(status), 10)
 		b = strconv.AppendFloat(append(b, ' '), float64(took)/float64(time.Millisecond), 'f', 3, 64)
-		b = strconv.AppendInt(append(b, "ms "...), length, 10)
-		return append(b, '\n')
+		b = append(b, "ms "...)
+		if length < 0 {
+			return append(b, "N/A\n"...)
+		}
+		return append(strconv.AppendInt(b, length, 10), '\n')
 	})
 }
 

@@ -23,13 +23,14 @@ func (k routeKind) ofMLflow() bool {
 // mlflowHealth answers what needs no worker: whether there is a model, and by
 // which MLflow it is served.
 func (s *Server) mlflowHealth(kind routeKind) Reply {
-	if phase, _ := s.pool.Phase(); phase != PhaseReady {
+	t := s.pool.takes.Load()
+	if phase, _ := s.pool.Phase(); phase != PhaseReady || t == nil {
 		return Reply{Status: 503, Type: typeJSON, Body: []byte("\n")}
 	}
 	if kind == routePing {
 		return Reply{Status: 200, Type: typeJSON, Body: []byte("\n")}
 	}
-	return Reply{Status: 200, Type: typeJSON, Body: []byte(s.pool.mlflow())}
+	return Reply{Status: 200, Type: typeJSON, Body: []byte(t.MLflow)}
 }
 
 // mlflowScore has the model called, by Azure's route or by MLflow's.

@@ -79,7 +79,7 @@ func (p *page) answers() []frame.Frame {
 	var out []frame.Frame
 	for len(buf) > 0 {
 		f, n, err := frame.Decode(buf)
-		if err != nil || f.Type != frame.Response || f.Flags&frame.FlagDescriptor != 0 {
+		if err != nil || f.Type != frame.Response || f.Flags&(frame.FlagDescriptor|frame.FlagStream) != 0 {
 			return out
 		}
 		out = append(out, f)

@@ -39,7 +39,8 @@ type Pool struct {
 	shelf    *shelf
 	spawn    *spawner
 
-	headersUnwanted atomic.Bool // known once a worker is ready
+	takes atomic.Pointer[takes] // known once a worker is ready
+	known chan struct{}         // closed then
 
 	mu        sync.Mutex
 	nextID    uint64
@@ -55,8 +56,6 @@ type Pool struct {
 	moved     chan struct{} // closed when there is news, and another made
 	troubles  troubles
 	served    bool // a request was answered by run()
-	// mlflowVersion is by which MLflow a model without a script is served.
-	mlflowVersion string
 	// troubleTimer runs lookAtTrouble.
 	troubleTimer *time.Timer
 }
@@ -64,7 +63,7 @@ type Pool struct {
 // NewPool makes a pool; it does nothing until Run.
 func NewPool(s Settings, log *Log) *Pool {
 	return &Pool{settings: s, log: log, shelf: newShelf(4 * max(s.MaxBody, 1<<30)), spawn: newSpawner(),
-		since: time.Now(), phase: PhaseStarting, moved: make(chan struct{})}
+		since: time.Now(), phase: PhaseStarting, moved: make(chan struct{}), known: make(chan struct{})}
 }
 
 // Run starts the workers and replaces those that end, until the context is
@@ -312,12 +311,6 @@ func (p *Pool) Phase() (Phase, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.phase, p.since
-}
-
-func (p *Pool) mlflow() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.mlflowVersion
 }
 
 // judgePhase is called, with mu held, after every change of a worker.

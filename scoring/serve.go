@@ -19,9 +19,11 @@ func (s *Server) answer(ctx context.Context, h Head, in io.Reader) Reply {
 	// server that was told to leave.
 	if !asksHealth(routeOf(h.Path)) {
 		s.inFlight.Add(1)
-		defer s.left()
 	}
 	r := s.route(ctx, h, in)
+	if !asksHealth(routeOf(h.Path)) {
+		r.Done = s.left
+	}
 	r.Close = r.Close || s.draining.Load()
 	return r
 }
@@ -57,24 +59,25 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	case kind == routePing || kind == routeVersion:
 		r = s.mlflowHealth(kind)
 	case kind == routeSwagger:
-		r = message(404, textSwagger)
-	case h.Method == "OPTIONS":
-		r = Reply{Status: 200, Type: typeHTML, Fields: []Field{{fieldFailed, "False"}}}
-	case h.Method == "HEAD":
-		r = message(405, textHead)
+		r = s.describe(ctx, h)
 	case s.settings.MLflow:
 		r, pid = s.mlflowScore(ctx, kind, h, in, id.request)
 	default:
 		r, pid = s.score(ctx, h, in, id.request, nil)
 	}
 	s.sign(&r, h, id)
-	if (kind == routeScore || kind == routeSwagger || kind == routeInvocations) && !r.Silent {
+	logged := kind == routeScore || kind == routeInvocations || kind == routeSwagger && h.Method != "OPTIONS"
+	if logged && !r.Silent {
 		s.log.Access(pid, h.Method, h.Path, h.Query, r.Status, time.Since(began), r.length())
 	}
 	return r
 }
 
+// length is that of the body; -1 when it comes in pieces.
 func (r *Reply) length() int64 {
+	if r.Stream != nil {
+		return -1
+	}
 	if r.File != nil {
 		return r.Length
 	}
@@ -102,9 +105,26 @@ func (s *Server) refuse(kind routeKind, method string) (Reply, bool) {
 	return Reply{}, false
 }
 
+// readOptions answers OPTIONS of a route that can only be read.
+func readOptions() Reply {
+	return Reply{Status: 200, Type: typeHTML, Fields: []Field{{"Allow", "HEAD, GET, OPTIONS"}}}
+}
+
+// describe answers with a description of the service.
+func (s *Server) describe(ctx context.Context, h Head) Reply {
+	if h.Method == "OPTIONS" {
+		return readOptions()
+	}
+	t := s.pool.Takes(ctx)
+	if t == nil {
+		return Reply{Silent: true}
+	}
+	return swagger(t, h.Query)
+}
+
 func (s *Server) root(method string) Reply {
 	if method == "OPTIONS" {
-		return Reply{Status: 200, Type: typeHTML, Fields: []Field{{"Allow", "HEAD, GET, OPTIONS"}}}
+		return readOptions()
 	}
 	if phase, _ := s.pool.Phase(); phase != PhaseReady {
 		return Reply{Status: 503, Type: typeHTML, Body: []byte("Not ready: " + string(phase))}
@@ -175,49 +195,101 @@ func (s *Server) sign(r *Reply, h Head, id ids) {
 			r.Fields = append(r.Fields, Field{name, value})
 		}
 	}
+	set := func(name, value string) {
+		if value != "" && r.Type == "" { // the script may have named it
+			r.drop(name)
+		}
+		add(name, value)
+	}
 	add("x-ms-server-version", s.settings.Version)
-	add("x-request-id", id.request)
-	add("x-ms-request-id", id.legacy)
-	add("x-ms-client-request-id", id.client)
+	set("x-request-id", id.request)
+	set("x-ms-request-id", id.legacy)
+	set("x-ms-client-request-id", id.client)
 	if trace, ok := h.Get("Traceid"); ok {
 		r.Fields = append(r.Fields, Field{"TraceId", trace})
 	}
 }
 
-// score has run() called and says which process did it. The worker is told how,
-// or the request's headers when it wants them.
+// score has run() called and says which process did it. A worker with a model
+// of MLflow is told how it is called.
 func (s *Server) score(ctx context.Context, h Head, in io.Reader, id string, how []byte) (Reply, int) {
+	t := s.pool.takes.Load()
+	if t == nil && s.settings.MLflow {
+		t = modelTakes
+	}
+	if h.Method == "OPTIONS" || h.Method == "HEAD" {
+		// Only scripts that take the whole request take these.
+		if t == nil {
+			t = s.pool.Takes(ctx)
+		}
+		if t == nil {
+			return Reply{Silent: true}, s.pid
+		}
+		if t.Kind != kindRaw {
+			return notForRun(h.Method), s.pid
+		}
+	}
 	if s.inFlight.Load() > int64(s.settings.Queue+slots*s.settings.Workers) {
 		return notStarted("The server has too many requests."), s.pid
 	}
 	c := &call{get: h.Method == "GET", request: id, headers: how, done: make(chan result, 1)}
-	if c.get {
+	if c.get || t == nil || t.Whole {
 		c.query = h.Query
-	} else {
+	}
+	if !c.get || t == nil || t.Whole {
 		b, err := s.pool.shelf.read(in, h.Length, s.settings.MaxBody)
 		if err != nil {
 			return bodyRefused(err), s.pid
 		}
 		c.body = b
 	}
-	if !s.pool.headersUnwanted.Load() {
-		c.headers = h.Headers()
-	}
+	c.describe(h, t)
 	if err := s.pool.Submit(c); err != nil {
 		c.body.release()
 		return notStarted("The server has no worker that can take the request."), s.pid
 	}
 	select {
 	case r := <-c.done:
-		reply := s.scored(r)
+		reply := s.scored(ctx, r)
+		if r.head != nil && reply.Status != 0 {
+			s.log.Record('I', r.pid, "azmlinfsrv", "run() output is HTTP Response")
+		}
 		if r.pid == 0 {
 			r.pid = s.pid
 		}
 		return reply, r.pid
 	case <-ctx.Done():
 		s.pool.Abandon(c)
+		select {
+		case r := <-c.done: // it came at the same moment
+			r.discard()
+		default:
+		}
 		return Reply{Silent: true}, s.pid
 	}
+}
+
+// describe adds what a script takes beside the body; all of it when that is not
+// known yet.
+func (c *call) describe(h Head, t *takes) {
+	if t == nil || t.Headers || t.Whole {
+		c.headers = h.Headers()
+	}
+	if t == nil || t.Whole {
+		c.whole = h.Whole()
+	}
+	if t == nil || t.Kind == kindSchema {
+		kind, _ := h.Get("Content-Type")
+		c.json = isJSON(kind)
+	}
+}
+
+// notForRun answers a method for which run() is not called.
+func notForRun(method string) Reply {
+	if method == "OPTIONS" {
+		return Reply{Status: 200, Type: typeHTML, Fields: []Field{{fieldFailed, "False"}}}
+	}
+	return message(405, textHead)
 }
 
 // bodyRefused is for a body that was not read to its end: the connection cannot
@@ -235,7 +307,7 @@ func bodyRefused(err error) Reply {
 }
 
 // scored turns what a worker answered into what the client gets.
-func (s *Server) scored(r result) Reply {
+func (s *Server) scored(ctx context.Context, r result) Reply {
 	switch {
 	case errors.Is(r.err, errNotStarted):
 		return notStarted("The server has no worker that can take the request.")
@@ -244,10 +316,15 @@ func (s *Server) scored(r result) Reply {
 	}
 	switch r.outcome {
 	case frame.OK:
+		if r.head != nil {
+			return headed(ctx, r)
+		}
 		return Reply{Status: 200, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{
 			{fieldFailed, "False"}, {"x-ms-run-fn-exec-ms", milliseconds(r.ran)}}}
 	case frame.BadInput:
 		return refusedInput(r)
+	case frame.NotJSON:
+		return Reply{Status: 415, Type: typeJSON, Body: r.body, File: r.file, Length: r.length, Fields: []Field{{fieldFailed, "False"}}}
 	case frame.Internal:
 		return message(500, textInternal)
 	case frame.TimedOut:

@@ -78,7 +78,6 @@ def run(data):
 		{"OPTIONS", "OPTIONS", "/score", "", 200, ``, "False"},
 		{"PUT", "PUT", "/score", "", 405, `{"message": "` + textMethod + `"}`, "False"},
 		{"slash behind", "POST", "/score/", "", 404, `{"message": "` + textNotFound + `"}`, "False"},
-		{"swagger", "GET", "/swagger.json", "", 404, `{"message": "` + textSwagger + `"}`, "False"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := r.send(c.method, c.path, c.body)
@@ -169,10 +168,6 @@ func TestStartFailures(t *testing.T) {
 			want{sluice.CauseCrashed, 3, "SIGSEGV while init() ran", "native code"}},
 		{"killed", "import os\ndef init():\n    os.kill(os.getpid(), 9)\ndef run(data): pass\n",
 			want{sluice.CauseCrashed, 0, "SIGKILL while init() ran", "memory"}},
-		{"rawhttp", "from azureml.contrib.services.aml_request import rawhttp\n" + both,
-			want{sluice.CauseNotBuilt, 1, "@rawhttp", ""}},
-		{"rawhttp by its package", "from azureml_inference_server_http.api.aml_response import AMLResponse\n" + both,
-			want{sluice.CauseNotBuilt, 1, "AMLResponse", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := fails(t, c.script, modelDir(model), environ("AZUREML_MODEL_DIR="+model))

@@ -45,6 +45,7 @@ type Settings struct {
 	Queue       int           // requests that may wait
 	MaxBody     int64         // bytes of one request
 	Version     string        // value of the version header; "" for no header
+	Service     Service       // what it is called in its description
 	Termination string        // file for the cause of a failed start; "" for none
 	// MemoryGroup is the folder of the control group that bounds our memory; ""
 	// for none.
@@ -53,6 +54,13 @@ type Settings struct {
 	Environ []string
 	// Notices are what the user should know about settings that have no effect.
 	Notices []string
+}
+
+// Service is what the description of a service (/swagger.json) calls it.
+type Service struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Prefix  string `json:"prefix"` // of the paths
 }
 
 // environment is a small ordered set of variables with the original's rules
@@ -133,6 +141,9 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 		}
 		s.EntryScript, s.SourceDir = "", ""
 	}
+	both.setDefault("SERVICE_NAME", "ML service")
+	both.setDefault("SERVICE_VERSION", "1.0")
+	s.Service = Service{both.get("SERVICE_NAME"), both.get("SERVICE_VERSION"), both.get("SERVICE_PATH_PREFIX")}
 	env.setDefault("TRANSPORT_PROTOCOL", "grpc")
 	s.noteAppInsights(f, env)
 	if env.get("WORKER_PRELOAD") == "true" {

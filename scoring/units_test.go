@@ -64,7 +64,8 @@ func TestResolve(t *testing.T) {
 	dir := t.TempDir()
 	with := func(change func(*Settings)) Settings {
 		s := Settings{EntryScript: filepath.Join(dir, "score.py"), AppRoot: dir, Python: "python3", Port: 5001, Workers: 1,
-			Timeout: time.Hour, Grace: 30 * time.Second, AskAfter: 5 * time.Second, Queue: DefaultQueue, MaxBody: DefaultMaxBody, Version: "azmlinfsrv/" + ContractVersion}
+			Timeout: time.Hour, Grace: 30 * time.Second, AskAfter: 5 * time.Second, Queue: DefaultQueue, MaxBody: DefaultMaxBody, Version: "azmlinfsrv/" + ContractVersion,
+			Service: Service{Name: "ML service", Version: "1.0"}}
 		change(&s)
 		return s
 	}
@@ -85,6 +86,8 @@ func TestResolve(t *testing.T) {
 		{"health port", Flags{}, []string{"SEPERATE_HEALTH_ENDPOINT=true"}, with(func(s *Settings) { s.HealthPort = 5000 })},
 		{"version off", Flags{}, []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=off"}, with(func(s *Settings) { s.Version = "" })},
 		{"interpreter", Flags{}, []string{"AZUREML_INFERENCE_PYTHON_PATH=/env/bin"}, with(func(s *Settings) { s.Python = "/env/bin/python" })},
+		{"service", Flags{}, []string{"SERVICE_NAME=iris", "SERVICE_VERSION=2", "SERVICE_PATH_PREFIX=/api"},
+			with(func(s *Settings) { s.Service = Service{"iris", "2", "/api"} })},
 		{"termination file", Flags{}, []string{"SLUICE_TERMINATION_FILE=/t"}, with(func(s *Settings) { s.Termination = "/t" })},
 		{"relative root", Flags{}, []string{"AML_APP_ROOT=sub", "AZUREML_SOURCE_DIRECTORY=src"}, with(func(s *Settings) { s.AppRoot, s.SourceDir = dir+"/sub", "src" })},
 	} {

@@ -83,7 +83,7 @@ func (w *worker) lookAtRun() time.Duration {
 	}
 	id, start := w.page.running()
 	slot := w.slotOfID(id)
-	if slot < 0 {
+	if slot < 0 || w.pending[slot].stream != nil { // the limit is for run() alone
 		return min(limit, recheck)
 	}
 	left := limit - time.Duration(monotonicNS()-start)

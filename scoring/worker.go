@@ -41,6 +41,9 @@ type worker struct {
 	watch   *time.Timer
 	watchAt time.Time // zero when the watch is off
 
+	documents map[string][]byte // descriptions of the service that it has made
+	over      chan struct{}     // closed a moment after the process has ended
+
 	out     []byte     // frames to write
 	files   []*os.File // to be passed with them
 	spare   []byte
@@ -69,7 +72,7 @@ func (w *worker) room(c *call) bool {
 // flushes after it has released the mutex.
 func (w *worker) give(c *call) {
 	slot := slices.Index(w.pending[:], nil)
-	f := c.frame(slot)
+	f := c.frame(slot, w.pool.takes.Load())
 	out, err := frame.Append(w.out, &f)
 	if err != nil {
 		// Only a head beyond every limit of the HTTP layer could do this.
@@ -165,19 +168,25 @@ func (w *worker) handle(in *inbox) error {
 		if !ok {
 			break
 		}
-		if f.Type != frame.Response {
-			if err := w.advance(f); err != nil {
-				p.mu.Unlock()
-				return err
-			}
-			continue
-		}
 		file, err := in.file(f)
 		if err != nil {
 			p.mu.Unlock()
 			return err
 		}
-		w.respond(f, file)
+		switch f.Type {
+		case frame.Response:
+			w.respond(f, file)
+		case frame.Chunk:
+			err = w.passChunk(f, file)
+		case frame.Swagger:
+			err = w.keepDocument(f, file)
+		default:
+			err = w.advance(f, file)
+		}
+		if err != nil {
+			p.mu.Unlock()
+			return err
+		}
 	}
 	p.fill(w)
 	p.mu.Unlock()
@@ -196,7 +205,17 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 		}
 		return
 	}
+	if w.pending[slot].stream != nil {
+		return // its chunks are on their way
+	}
 	r := result{outcome: f.Outcome, length: int64(f.BodyLen), file: file, ran: time.Duration(f.NS), pid: w.pid}
+	if f.Flags&frame.FlagHead != 0 {
+		r.head = append([]byte(nil), f.Meta...)
+	}
+	if f.Flags&frame.FlagStream != 0 {
+		w.beginStream(slot, r)
+		return
+	}
 	if file == nil && len(f.Body) > 0 {
 		r.body = append([]byte(nil), f.Body...)
 	}
@@ -205,13 +224,13 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 		f.Outcome, r.outcome, r.body = frame.TimedOut, frame.TimedOut, nil
 	}
 	switch f.Outcome {
-	case frame.Canceled:
+	case frame.Canceled, frame.NotJSON:
 	case frame.BadInput:
 		r.status, r.ran = int(min(max(f.NS, 0), 599)), 0
 	default:
 		w.pace.observe(r.ran)
 	}
-	if file != nil && f.Outcome != frame.OK && f.Outcome != frame.BadInput {
+	if file != nil && !hasBody(f.Outcome) {
 		_ = file.Close() // such answers have no body that anybody reads
 		r.file = nil
 	}
@@ -225,6 +244,11 @@ func (w *worker) respond(f frame.Frame, file *os.File) {
 		w.exited = true
 		w.leave()
 	}
+}
+
+// hasBody reports whether the body of an answer is for the client.
+func hasBody(outcome frame.Outcome) bool {
+	return outcome == frame.OK || outcome == frame.BadInput || outcome == frame.NotJSON
 }
 
 // judge notes what became of a request. Callers hold the mutex.
@@ -244,7 +268,7 @@ func (w *worker) judge(c *call, outcome frame.Outcome, said []byte) {
 		if p.troubles.told != nil {
 			p.lookAtTrouble()
 		}
-	case outcome == frame.Canceled || outcome == frame.BadInput: // the client's doing
+	case outcome == frame.Canceled || outcome == frame.BadInput || outcome == frame.NotJSON: // the client's doing
 	default:
 		p.troubled(failure{request: c.request, counts: true, why: func() *sluice.Cause { return raised(said, p.settings) }})
 	}

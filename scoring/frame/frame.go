@@ -5,7 +5,7 @@
 //
 //	offset size field
 //	     0    1 type      what the frame is, see [Type]
-//	     1    1 flags     [FlagGet], [FlagDescriptor]
+//	     1    1 flags     [FlagGet] and the others
 //	     2    1 outcome   of a response, see [Outcome]; else 0
 //	     3    1 slot      which cancel byte of the shared page is the request's
 //	     4    4 meta length
@@ -20,16 +20,24 @@
 // that follows is smaller than [MaxInline].
 //
 // The meta of a request is its query string, then, when the worker asked for
-// headers, name and value of each, everything separated by a zero byte. The
-// meta of all other frames but responses is JSON; responses have none.
+// headers, name and value of each, everything separated by a zero byte. With
+// [FlagWhole] four more parts are in front of it: method, path as it was sent,
+// version of HTTP, address of the client. A response has no meta, or with
+// [FlagHead] its status, then name and value of each header, separated in the
+// same way. The meta of all other frames is JSON.
+//
+// A response with [FlagStream] has no body: chunks follow, and the last one of
+// them is empty. Its outcome says whether the stream is whole.
 //
 //	server                       worker
 //	  LOAD   ──────────────────▶            what to serve (package scoring, load)
 //	         ◀──────────────────  HELLO     protocol version, Python's version
 //	         ◀──────────────────  PHASE     "import", then "init"
+//	         ◀──────────────────  SWAGGER   any number: a document, as body
 //	         ◀──────────────────  READY     or FAILED with a cause
 //	  REQUEST ─────────────────▶            any number, before answers come
 //	         ◀──────────────────  RESPONSE  one for each, in order
+//	         ◀──────────────────  CHUNK     any number, after one that streams
 //
 // The server ends a worker by closing its side. Both sides refuse a version
 // they do not know. Functions here keep no state and may be called from any
@@ -43,7 +51,7 @@ import (
 )
 
 // Version is the version of the protocol, exchanged in LOAD and HELLO.
-const Version = 1
+const Version = 2
 
 // The limits, in bytes.
 const (
@@ -64,12 +72,20 @@ const (
 	Failed   Type = 5
 	Request  Type = 6
 	Response Type = 7
+	Swagger  Type = 8
+	Chunk    Type = 9
 )
 
 // Flags of a frame.
 const (
 	FlagGet        uint8 = 1 << 0 // the request is a GET: its input is the query string
 	FlagDescriptor uint8 = 1 << 1 // the body is in a passed file
+	FlagJSON       uint8 = 1 << 2 // the request says that its body is JSON
+	FlagWhole      uint8 = 1 << 3 // the meta of the request tells all of it
+	FlagHead       uint8 = 1 << 4 // the meta of the response is its status and headers
+	FlagStream     uint8 = 1 << 5 // chunks of the response follow
+
+	allFlags = FlagGet | FlagDescriptor | FlagJSON | FlagWhole | FlagHead | FlagStream
 )
 
 // Outcome is how a request ended in the worker.
@@ -80,10 +96,11 @@ const (
 	OK       Outcome = iota // the body is the JSON of what run() returned
 	Canceled                // run() was not called: nobody waits any more
 	Raised                  // run() raised an exception; the body is its cause as JSON
-	BadInput                // the input cannot be used; the body is JSON that says so
+	BadInput                // the input cannot be used; the body is JSON that says why
 	Internal                // the server part failed: what run() returned is not JSON; likewise
 	TimedOut                // run() raised TimeoutError; likewise
 	Exited                  // run() ended the interpreter; likewise, and the worker goes away
+	NotJSON                 // the request does not say that its body is JSON, and has to
 )
 
 // ErrShort says that a buffer does not hold a whole frame yet.
@@ -139,16 +156,16 @@ func Decode(buf []byte) (Frame, int, error) {
 	f.ID = binary.LittleEndian.Uint64(buf[8:])
 	f.NS = int64(binary.LittleEndian.Uint64(buf[16:]))
 	f.BodyLen = binary.LittleEndian.Uint64(buf[24:])
-	if f.Type < Hello || f.Type > Response {
+	if f.Type < Hello || f.Type > Chunk {
 		return Frame{}, 0, fmt.Errorf("frame of unknown type %d", f.Type)
 	}
-	if f.Flags&^(FlagGet|FlagDescriptor) != 0 {
+	if f.Flags&^allFlags != 0 {
 		return Frame{}, 0, fmt.Errorf("frame with unknown flags %#x", f.Flags)
 	}
-	if f.Outcome > Exited {
+	if f.Outcome > NotJSON {
 		return Frame{}, 0, fmt.Errorf("frame of unknown outcome %d", f.Outcome)
 	}
-	if meta > MaxMeta || meta > 0 && f.Type == Response {
+	if meta > MaxMeta || meta > 0 && f.Type == Response && f.Flags&FlagHead == 0 {
 		return Frame{}, 0, fmt.Errorf("frame with a meta of %d bytes", meta)
 	}
 	inline := uint64(0)

@@ -33,22 +33,27 @@ class Received:
         self.sources = sources
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
-        if name in self.sources:
-            return ModuleSpec(name, self)  # type: ignore[arg-type]  # the base class costs 2 ms
+        package = name + ".__init__" in self.sources
+        if package or name in self.sources:
+            # A loader of the base class would cost 2 ms.
+            return ModuleSpec(name, self, is_package=package)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        file = "<sluice>/" + module.__name__ + ".py"
+        name = module.__name__ if module.__name__ in self.sources else module.__name__ + ".__init__"
+        file = "<sluice>/" + name.replace(".", "/") + ".py"
         module.__file__ = file
-        exec(compile(self.sources[module.__name__], file, "exec"), module.__dict__)
+        exec(compile(self.sources[name], file, "exec"), module.__dict__)
 
 
 def start() -> None:
-    sources = dict(json.loads(receive(int.from_bytes(receive(4), "little"))))
-    sys.meta_path.insert(0, Received(sources))
+    sources = json.loads(receive(int.from_bytes(receive(4), "little")))
+    sys.meta_path.insert(0, Received(sources["worker"]))
+    # What an environment may have itself is found last.
+    sys.meta_path.append(Received(sources["provided"]))
     import sluice_worker
 
     sluice_worker.main()

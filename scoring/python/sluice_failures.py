@@ -8,7 +8,7 @@ from typing import Any, Optional
 import sluice_models as models
 import sluice_packages as packages
 from sluice_places import Cause, Place, brief, own, shown, user_place, user_traceback
-from sluice_script import NotBuiltError, ScriptError, Settings
+from sluice_script import ScriptError, Settings
 from sluice_warnings import VersionWarnings
 
 _EVIDENCE_LINES = 12
@@ -16,6 +16,7 @@ _EVIDENCE_LINES = 12
 _WHILE = {
     "import": "while the script was imported",
     "init": "while init() ran",
+    "describe": "while the service was described",
     "run": "while run() ran",
 }
 
@@ -62,7 +63,7 @@ def cause_of(
         )
     cause.setdefault("file", shown(place.file, settings) if place else "")
     cause.setdefault("line", place.line if place else 0)
-    if not isinstance(error, (ScriptError, NotBuiltError)):
+    if not isinstance(error, ScriptError):
         lines = [line for line in user_traceback(error).splitlines() if line.strip()]
         cause.setdefault("evidence", [line[:500] for line in lines[-_EVIDENCE_LINES:]])
     return {key: value for key, value in cause.items() if value}
@@ -83,8 +84,6 @@ def _specific(
             "file": shown(settings.script_path(), settings),
             "line": error.line,
         }
-    if isinstance(error, NotBuiltError):
-        return {"code": "NotBuilt", "message": str(error)}
     if isinstance(error, SyntaxError) and own(error.filename or "", settings):
         return {
             "code": "ScriptSyntaxError",
@@ -136,6 +135,8 @@ def _general(error: BaseException, stage: str) -> Cause:
         return {"code": "RunRaises", "message": f"run() raised {what}"}
     if stage == "init":
         return {"code": "InitRaised", "message": f"init() raised {what}"}
+    if stage == "describe":
+        return {"code": "ImportFailed", "message": f"making the Swagger document raised {what}"}
     return {"code": "ImportFailed", "message": f"importing the script raised {what}"}
 
 

@@ -15,15 +15,15 @@ from collections import deque
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import Any, Deque, Iterator, List, NamedTuple, Tuple
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<BBBBIQqQ")
 HEADER_SIZE = HEADER.size
 MAX_INLINE = 64 << 10
 MAX_META = 2 << 20
 
-HELLO, LOAD, PHASE, READY, FAILED, REQUEST, RESPONSE = range(1, 8)
-FLAG_GET, FLAG_DESCRIPTOR = 1, 2
-OK, CANCELED, RAISED, BAD_INPUT, INTERNAL, TIMED_OUT, EXITED = range(7)
+HELLO, LOAD, PHASE, READY, FAILED, REQUEST, RESPONSE, SWAGGER, CHUNK = range(1, 10)
+FLAG_GET, FLAG_DESCRIPTOR, FLAG_JSON, FLAG_WHOLE, FLAG_HEAD, FLAG_STREAM = 1, 2, 4, 8, 16, 32
+OK, CANCELED, RAISED, BAD_INPUT, INTERNAL, TIMED_OUT, EXITED, NOT_JSON = range(8)
 
 # The shared page, in words of 8 bytes; the server reads it at any moment, also
 # after this process is dead. The order of writes below matters to it.
@@ -147,20 +147,27 @@ class Channel:
         if frame.flags & FLAG_DESCRIPTOR:
             os.close(self.descriptors.popleft())
 
-    def answer(self, frame: Frame, outcome: int, ran_ns: int, body: bytes) -> None:
-        """Answer a request; the answer may wait a moment for others."""
-        size = HEADER_SIZE + len(body)
-        if len(body) >= MAX_INLINE:
+    def answer(
+        self, frame: Frame, outcome: int, ran_ns: int, body: bytes, head: bytes = b""
+    ) -> None:
+        """Answer a request; the answer may wait a moment for others. A head is
+        the status and the headers; without one the server makes them."""
+        size = HEADER_SIZE + len(head) + len(body)
+        if len(body) >= MAX_INLINE or size > OUTBOX_SIZE:
             self.flush()
-            self._send_by_descriptor(frame, outcome, ran_ns, body)
+            self._send(frame, RESPONSE, outcome, ran_ns, body, head)
             return
         if self.used + size > OUTBOX_SIZE:
             self.flush()
         used = self.used
+        flags = FLAG_HEAD if head else 0
         HEADER.pack_into(
-            self.outbox, used, RESPONSE, 0, outcome, frame.slot, 0, frame.id, ran_ns, len(body)
-        )
-        self.outbox[used + HEADER_SIZE : used + size] = body
+            self.outbox, used, RESPONSE, flags, outcome, frame.slot, len(head), frame.id, ran_ns,
+            len(body),
+        )  # fmt: skip
+        if head:
+            self.outbox[used + HEADER_SIZE : used + HEADER_SIZE + len(head)] = head
+        self.outbox[used + size - len(body) : used + size] = body
         self.used = used + size
         self.words[WORD_LENGTH] = self.used
         now = clock_gettime_ns(CLOCK_MONOTONIC)
@@ -168,6 +175,26 @@ class Channel:
             self.oldest = now
         elif now - self.oldest > FLUSH_NS:
             self.flush()
+
+    def begin_stream(self, frame: Frame, ran_ns: int, head: bytes) -> None:
+        """Answer a request with a head; the body follows with chunk."""
+        self.flush()
+        flags = FLAG_HEAD | FLAG_STREAM
+        header = HEADER.pack(RESPONSE, flags, OK, frame.slot, len(head), frame.id, ran_ns, 0)
+        self.sock.sendall(header + head)
+
+    def chunk(self, frame: Frame, data: bytes) -> None:
+        """Send a piece of a body, which is not empty."""
+        for at in range(0, len(data), MAX_INLINE - 1):
+            part = data[at : at + MAX_INLINE - 1]
+            header = HEADER.pack(CHUNK, 0, OK, frame.slot, 0, frame.id, 0, len(part))
+            self.sock.sendall(header + part)
+
+    def end_stream(self, frame: Frame, outcome: int, why: bytes = b"") -> None:
+        """End a body: whole if the outcome is OK, else with the cause."""
+        self.sock.sendall(
+            HEADER.pack(CHUNK, 0, outcome, frame.slot, len(why), frame.id, 0, 0) + why
+        )
 
     def flush(self) -> None:
         """Send every answer that waits."""
@@ -180,19 +207,31 @@ class Channel:
         self.words[WORD_LENGTH] = 0
         self.used = 0
 
-    def _send_by_descriptor(self, frame: Frame, outcome: int, ran_ns: int, body: bytes) -> None:
-        header = HEADER.pack(
-            RESPONSE, FLAG_DESCRIPTOR, outcome, frame.slot, 0, frame.id, ran_ns, len(body)
-        )
+    def _send(
+        self, frame: Frame, kind: int, outcome: int, ran_ns: int, body: bytes, head: bytes
+    ) -> None:
+        """Send a frame at once; a large body goes by descriptor."""
+        large = len(body) >= MAX_INLINE
+        flags = (FLAG_DESCRIPTOR if large else 0) | (FLAG_HEAD if head and kind == RESPONSE else 0)
+        data = HEADER.pack(
+            kind, flags, outcome, frame.slot, len(head), frame.id, ran_ns, len(body)
+        ) + head  # fmt: skip
+        if not large:
+            self.sock.sendall(data + body)
+            return
         descriptor = _file_of(body)
         try:
             rights: List[Tuple[int, int, Any]] = [
                 (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
             ]
-            sent = self.sock.sendmsg([header], rights)
-            self.sock.sendall(header[sent:])
+            sent = self.sock.sendmsg([data], rights)
+            self.sock.sendall(data[sent:])
         finally:
             os.close(descriptor)
+
+    def document(self, meta: bytes, body: bytes) -> None:
+        """Send a document that the server answers with itself."""
+        self._send(Frame(SWAGGER, 0, 0, 0, b"", memoryview(b""), 0), SWAGGER, OK, 0, body, meta)
 
     def tell(self, kind: int, meta: bytes) -> None:
         """Send a frame that is no answer, at once."""

@@ -21,12 +21,12 @@ import inspect
 import json
 import logging
 import os
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import sluice_frames as frames
 import sluice_inputs as inputs
 from sluice_frames import Channel, Frame
-from sluice_script import Script, ScriptError, Settings
+from sluice_script import MODEL, Script, ScriptError, Settings
 
 logger = logging.getLogger("azmlinfsrv.user_script")
 
@@ -49,9 +49,8 @@ class Loaded(NamedTuple):
     invoke: Callable[[bytes, str], Any]
 
 
-def load(settings: Settings) -> Tuple[Script, str]:
-    """Import MLflow and look at the model, which init() of the script loads; with
-    the version of MLflow."""
+def load(settings: Settings) -> Script:
+    """Import MLflow and look at the model, which init() of the script loads."""
     path = find(settings.model_dir)
     version = str(importlib.import_module("mlflow").__version__)
     pyfunc = importlib.import_module("mlflow.pyfunc")
@@ -68,8 +67,17 @@ def load(settings: Settings) -> Tuple[Script, str]:
             return invocation(model, *arguments["invocation"])
         return score(model, **arguments)
 
-    dumps = _dumps()
-    return Script(init, run, "input_data", False, read, dumps), version
+    return Script(
+        init,
+        run,
+        MODEL,
+        inputs=[],
+        wants_headers=False,
+        sees_http=False,
+        reader=read,
+        dumps=_dumps(),
+        mlflow=version,
+    )
 
 
 def find(model_dir: str) -> str:
@@ -145,33 +153,22 @@ def bind(model: Any, path: str) -> Loaded:
 # The frames of requests.
 
 
-def read(channel: Channel, frame: Frame) -> Tuple[Optional[Dict[str, Any]], bytes]:
-    """The arguments of run(), or the body of an answer that refuses the input."""
+def read(channel: Channel, frame: Frame, script: Script) -> Dict[str, Any]:
+    """The arguments of run(). Raises InputError."""
     if frame.flags & frames.FLAG_GET:
+        channel.drop_body(frame)
         return _arguments(inputs.query_object(inputs.query_of(frame.meta)))
     body = channel.body_bytes(frame)
     how = frame.meta[1:]
     if how.startswith(_INVOCATIONS):
-        return {"invocation": (body, how[len(_INVOCATIONS) :].decode("latin-1"))}, b""
-    try:
-        value = json.loads(body)
-    except json.JSONDecodeError as error:
-        if body:
-            return _refusal(f"POST body could not be decoded as JSON: {error}")
-        return _refusal("POST body is empty. Expecting a JSON dictionary.")
-    if not isinstance(value, dict):
-        return _refusal("POST body should be a JSON dictionary.")
-    return _arguments(value)
+        return {"invocation": (body, how[len(_INVOCATIONS) :].decode("latin-1"))}
+    return _arguments(inputs.json_fields(body))
 
 
-def _arguments(value: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], bytes]:
+def _arguments(value: Dict[str, Any]) -> Dict[str, Any]:
     if "input_data" not in value:
-        return _refusal("A value is not provided for the 'input_data' parameter.")
-    return {"input_data": value["input_data"], "params": value.get("params")}, b""
-
-
-def _refusal(message: str) -> Tuple[None, bytes]:
-    return None, json.dumps({"message": message}).encode("ascii")
+        raise inputs.InputError("A value is not provided for the 'input_data' parameter.")
+    return {"input_data": value["input_data"], "params": value.get("params")}
 
 
 # Azure's route.

@@ -8,7 +8,6 @@ import sys
 from typing import Dict, List, Optional, Tuple
 
 from sluice_places import Cause, Place, brief, places_in, text_of, third_party
-from sluice_script import names_server_module
 
 # Packages that are imported by another name than they are installed by.
 _PACKAGES = {
@@ -117,9 +116,6 @@ def module_missing(error: ModuleNotFoundError, place: Optional[Place]) -> Cause:
     """The cause for an import of what is not there."""
     name = str(error.name)
     line = linecache.getline(place.file, place.line) if place else ""
-    refused = names_server_module(line)
-    if refused is not None:
-        return {"code": "NotBuilt", "message": str(refused)}
     # The parent that is missing is named; the line says what was wanted of it.
     wanted = _imported(line)
     wanted = wanted if wanted.startswith(name) else name

@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional
 
 import sluice_check as check
 
@@ -52,46 +53,47 @@ class ScriptError(Exception):
         self.line = line
 
 
-class NotBuiltError(ImportError):
-    """The script uses something of the original server that Sluice lacks."""
+class Aliases:
+    """Finds the older names of the modules with which scripts see HTTP. They are
+    the same modules, whatever else may be installed under these names."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        if name in _ALIASES:
+            return ModuleSpec(name, self)  # type: ignore[arg-type]  # the base class costs 2 ms
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        self.module = importlib.import_module(_ALIASES[spec.name])
+        self.spec = self.module.__spec__
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the machinery has given it the alias's
 
 
-_RAW = "scripts that use @rawhttp, AMLRequest or AMLResponse are not built yet in Sluice"
-_SCHEMA = "scripts that use @input_schema or @output_schema are not built yet in Sluice"
-_SERVER_MODULES = ("azureml_inference_server_http", "azureml.contrib.services")
+_API = "azureml_inference_server_http.api."
+_ALIASES = {
+    "azureml.contrib.services.aml_request": _API + "aml_request",
+    "azureml.contrib.services.aml_response": _API + "aml_response",
+}
 
-
-class RefuseServerModules:
-    """A finder that refuses the original server's own modules by name."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        for module in _SERVER_MODULES:
-            if name == module or name.startswith(module + "."):
-                raise NotBuiltError(_RAW + " (imported: " + name + ")", name=name)
-
-
-def names_server_module(source_line: str) -> Optional[NotBuiltError]:
-    """The refusal for an import whose parent package is not even installed."""
-    for module in _SERVER_MODULES:
-        if module in source_line:
-            return NotBuiltError(_RAW + " (imported: " + module + ")", name=module)
-    return None
+PLAIN, RAW, SCHEMA, MODEL = "plain", "raw", "schema", "model"
 
 
 class Script(NamedTuple):
-    """A loaded script. Call run with the input and, if wanted, the headers."""
+    """A loaded script, and what its run() is called with."""
 
     init: Callable[[], Any]
     run: Callable[..., Any]
-    parameter: str
+    kind: str  # the body as text, the request, its fields, or what MLflow has for a model
+    inputs: List[inspect.Parameter]
     wants_headers: bool
+    # The script names Flask, or what stands for it: it may ask for the request
+    # that is being answered, whatever run() is called with.
+    sees_http: bool
     reader: Optional[Callable[..., Any]] = None  # instead of what run() of a script gets
     dumps: Optional[Callable[[Any], bytes]] = None  # instead of output_json
-
-    def arguments(self, text: str, headers: Optional[Dict[str, str]]) -> Dict[str, Any]:
-        if self.wants_headers:
-            return {self.parameter: text, "request_headers": headers or {}}
-        return {self.parameter: text}
+    mlflow: str = ""  # the version of the MLflow that serves a model without a script
 
 
 def extend_path(settings: Settings) -> None:
@@ -107,7 +109,7 @@ def extend_path(settings: Settings) -> None:
 def load(settings: Settings) -> Script:
     """Import the script and check that it can serve. Raises what the script
     raises while being imported, and ScriptError."""
-    sys.meta_path.insert(0, RefuseServerModules())
+    sys.meta_path.insert(0, Aliases())
     module = _import(settings)
     path = str(module.__file__)
     _require(module, path)
@@ -118,8 +120,7 @@ def load(settings: Settings) -> Script:
         run = inner.run
     else:
         logger.info("Found user script at %s", path)
-    _refuse_schema(run)
-    return _judge(module.init, run)
+    return _judge(module, inner if isinstance(inner, ModuleType) else module, run)
 
 
 def _import(settings: Settings) -> ModuleType:
@@ -147,13 +148,7 @@ def _require(module: ModuleType, path: str) -> None:
             raise ScriptError(cause["code"], cause["message"], cause["hint"], cause.get("line", 0))
 
 
-def _refuse_schema(run: Callable[..., Any]) -> None:
-    schema = sys.modules.get("inference_schema.schema_util")
-    if schema is not None and schema.is_schema_decorated(run):
-        raise NotBuiltError(_SCHEMA, name="inference_schema")
-
-
-def _judge(init: Callable[[], Any], run: Callable[..., Any]) -> Script:
+def _judge(outer: ModuleType, inner: ModuleType, run: Callable[..., Any]) -> Script:
     parameters = list(inspect.signature(run).parameters.values())
     line = getattr(getattr(run, "__code__", None), "co_firstlineno", 0)
     plain = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -166,10 +161,63 @@ def _judge(init: Callable[[], Any], run: Callable[..., Any]) -> Script:
     if fault:
         cause = check.unfit(fault, "", line)
         raise ScriptError(cause["code"], cause["message"], cause["hint"], line)
-    wants_headers = "request_headers" in names
-    inputs = [name for name in names if name != "request_headers"]
-    logger.info("run() is not decorated. Server will invoke it with the input in JSON string.")
-    return Script(init, run, inputs[0], wants_headers)
+    inputs = [parameter for parameter in parameters if parameter.name != "request_headers"]
+    kind = _kind(run, line)
+    logger.info(_CALLED[kind], *_shown(kind, inputs))
+    sees_http = kind == RAW or _names_http(outer) or _names_http(inner) or _asks_http(run)
+    return Script(outer.init, run, kind, inputs, "request_headers" in names, sees_http)
+
+
+_CALLED = {
+    PLAIN: "run() is not decorated. Server will invoke it with the input in JSON string.",
+    RAW: "run() is decorated with @rawhttp. Server will invoke it with the flask request object.",
+    SCHEMA: "run() is decorated with @input_schema. Server will invoke it with the following "
+    "arguments: %s.",
+}
+
+
+def _shown(kind: str, inputs: List[inspect.Parameter]) -> List[str]:
+    return [", ".join(parameter.name for parameter in inputs)] if kind == SCHEMA else []
+
+
+def _kind(run: Callable[..., Any], line: int) -> str:
+    request = sys.modules.get(_API + "aml_request")
+    raw = request is not None and request._rawHttpRequested
+    if not is_decorated(run):
+        return RAW if raw else PLAIN
+    if raw:
+        raise ScriptError(
+            "ScriptFunctionMissing",
+            "run() cannot be decorated with both @rawhttp and @input_schema",
+            "leave one of the two out",
+            line,
+        )
+    return SCHEMA
+
+
+def is_decorated(run: Callable[..., Any]) -> bool:
+    """Whether run() has a schema of inference-schema."""
+    schema = sys.modules.get("inference_schema.schema_util")
+    return schema is not None and bool(schema.is_schema_decorated(run))
+
+
+_HTTP_MODULES = ("flask", "werkzeug", "azureml_inference_server_http")
+
+
+def _names_http(module: ModuleType) -> bool:
+    for value in list(vars(module).values()):
+        named = value.__name__ if isinstance(value, ModuleType) else type(value).__module__
+        if isinstance(value, type) or inspect.isfunction(value):
+            named = value.__module__
+        if str(named).split(".")[0] in _HTTP_MODULES:
+            return True
+    return False
+
+
+def _asks_http(run: Callable[..., Any]) -> bool:
+    """Whether run() imports Flask itself."""
+    names = getattr(getattr(run, "__code__", None), "co_names", ())
+    return any(str(name).split(".")[0] in _HTTP_MODULES for name in names)
 
 
 def output_json(output: Any) -> bytes:

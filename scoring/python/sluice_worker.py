@@ -18,7 +18,7 @@ import socket
 import sys
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, NoReturn, Optional, Tuple
 
 import sluice_check as check
 import sluice_faults as faults
@@ -59,17 +59,20 @@ def main() -> None:
         order.get("mlflow", False),
     )
     versions = VersionWarnings()
-    script, mlflow = start(channel, settings, versions, logger)
+    service = order["service"]["name"], order["service"]["version"], order["service"]["prefix"]
+    script = start(channel, settings, versions, service, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
-    ready = {"headers": script.wants_headers, "mlflow": mlflow}
-    serve(channel, incoming, script, Reasons(settings, versions), logger, ready)
+    serve(channel, incoming, script, Reasons(settings, versions), logger)
 
 
 def start(
-    channel: Channel, settings: scripts.Settings, versions: VersionWarnings, logger: logging.Logger
-) -> Tuple[scripts.Script, str]:
-    """Import the script and call init(); does not return when that fails. With the
-    version of the MLflow that serves a model without a script."""
+    channel: Channel,
+    settings: scripts.Settings,
+    versions: VersionWarnings,
+    service: Tuple[str, str, str],
+    logger: logging.Logger,
+) -> scripts.Script:
+    """Import the script and call init(); does not return when that fails."""
     scripts.extend_path(settings)
     logs.hook_print()
     stage = "import"
@@ -78,17 +81,19 @@ def start(
         if settings.mlflow:
             import sluice_mlflow
 
-            script, version = sluice_mlflow.load(settings)
+            script = sluice_mlflow.load(settings)
         else:
             refuse(channel, settings, logger)
-            script, version = scripts.load(settings), ""
+            script = scripts.load(settings)
         stage = "init"
         channel.tell(frames.PHASE, _json({"phase": stage}))
         user_logger = logging.getLogger("azmlinfsrv.user_script")
         user_logger.info("Invoking user's init function")
         script.init()
         user_logger.info("Users's init has completed successfully")
-        return script, version
+        stage = "describe"
+        describe(channel, settings, service, script)
+        return script
     except BaseException as error:
         if stage == "init":
             logger.error("User's init function failed")
@@ -96,6 +101,19 @@ def start(
         if stage == "init":
             log_model_dir(settings.model_dir, logger)
         give_up(channel, why(error, stage, settings, versions))
+
+
+def describe(
+    channel: Channel,
+    settings: scripts.Settings,
+    service: Tuple[str, str, str],
+    script: scripts.Script,
+) -> None:
+    """Give the server what it answers with to who asks for a description."""
+    import sluice_swagger as swagger
+
+    for version, text in swagger.documents(settings, swagger.Service(*service), script.run):
+        channel.document(version.encode(), text)
 
 
 def why(
@@ -173,7 +191,6 @@ def serve(
     script: scripts.Script,
     reasons: Reasons,
     logger: logging.Logger,
-    ready: Dict[str, Any],
 ) -> None:
     """Answer every request. What the server reads in shared memory: the start
     is written before the id, so that a new id never has an old start."""
@@ -185,9 +202,23 @@ def serve(
         if running and words[frames.WORD_ABORT] == words[frames.WORD_RUNNING]:
             raise TimeoutError
 
+    seen: Optional[Any] = None
+    if script.sees_http:
+        from sluice_exchange import Exchange
+
+        seen = Exchange(channel, script)
     signal.signal(signal.SIGUSR1, abort)
     logger.info("Worker with pid %s ready for serving traffic", os.getpid())
+    ready = {
+        "headers": script.wants_headers,
+        "kind": script.kind,
+        "whole": script.sees_http,
+        "mlflow": script.mlflow,
+    }
     channel.tell(frames.READY, _json(ready))
+    prepare = script.reader or (
+        text_of if script.kind == scripts.PLAIN else inputs_of(script.kind)
+    )
     clock, run, dumps = clock_gettime_ns, script.run, script.dumps or scripts.output_json
     for frame in incoming:
         if frame.type != frames.REQUEST:
@@ -200,10 +231,10 @@ def serve(
         words[frames.WORD_RUNNING] = frame.id
         ran = 0
         try:
-            arguments, refusal = prepare(channel, frame, script)
-            if arguments is None:
-                channel.answer(frame, frames.BAD_INPUT, 0, refusal)
-                continue
+            if seen is None:
+                arguments = prepare(channel, frame, script)
+            else:
+                arguments = seen.begin(frame, prepare)
             running = True
             began = clock(CLOCK_MONOTONIC)
             output = run(**arguments)
@@ -211,6 +242,11 @@ def serve(
             running = False
         except BaseException as error:
             inside, running = running, False
+            if seen is not None:
+                seen.end()
+            if not inside and isinstance(error, inputs.InputError):
+                channel.answer(frame, error.outcome, 0, error.body)
+                continue
             told = reasons.raised(error) if inside else b""
             channel.answer(frame, judge(error, inside, logger), ran, told)
             if not isinstance(error, Exception):
@@ -220,30 +256,53 @@ def serve(
         try:
             if type(output) is frames.Refused:
                 channel.answer(frame, frames.BAD_INPUT, output.status, output.body)
-                continue
-            channel.answer(frame, frames.OK, ran, dumps(output))
+            else:
+                channel.answer(frame, frames.OK, ran, dumps(output))
         except Exception as error:
-            log_exception(error, logger)
-            channel.answer(frame, frames.INTERNAL, ran, reasons.unsendable(error, run))
+            from sluice_exchange import respond
+
+            respond(channel, frame, ran, output, seen, Failing(error, run, reasons, logger))
+        if seen is not None:
+            seen.end()
 
 
-def prepare(
-    channel: Channel, frame: Frame, script: scripts.Script
-) -> Tuple[Optional[Dict[str, Any]], bytes]:
-    """The arguments of run(), or the body of an answer that refuses the input."""
-    if script.reader is not None:
-        read: Tuple[Optional[Dict[str, Any]], bytes] = script.reader(channel, frame)
-        return read
+class Failing(NamedTuple):
+    """What to say of an output that is not JSON, unless it is a response."""
+
+    error: Exception
+    run: Any
+    reasons: Reasons
+    logger: logging.Logger
+
+    def internal(self, error: Exception) -> bytes:
+        log_exception(error, self.logger)
+        return self.reasons.unsendable(error, self.run)
+
+    def raised(self, error: BaseException) -> Tuple[int, bytes]:
+        return judge(error, True, self.logger), self.reasons.raised(error)
+
+
+def text_of(channel: Channel, frame: Frame, script: scripts.Script) -> Dict[str, Any]:
+    """The arguments of a run() that takes text. Raises InputError."""
     if frame.flags & frames.FLAG_GET:
+        channel.drop_body(frame)
         text = json.dumps(inputs.query_object(inputs.query_of(frame.meta)))
     else:
         try:
             text = channel.body_text(frame)
         except UnicodeDecodeError as error:
-            message = f"Input cannot be decoded as UTF-8: {error}"
-            return None, _json({"message": message})
-    headers = inputs.headers_of(frame.meta) if script.wants_headers else None
-    return script.arguments(text, headers), b""
+            raise inputs.InputError(f"Input cannot be decoded as UTF-8: {error}") from None
+    arguments: Dict[str, Any] = {script.inputs[0].name: text}
+    if script.wants_headers:
+        arguments["request_headers"] = inputs.headers_of(frame.meta)
+    return arguments
+
+
+def inputs_of(kind: str) -> Callable[[Channel, Frame, scripts.Script], Dict[str, Any]]:
+    """What makes the arguments of a run() that takes no text."""
+    import sluice_exchange as exchange
+
+    return exchange.request_of if kind == scripts.RAW else exchange.fields_of
 
 
 def judge(error: BaseException, inside: bool, logger: logging.Logger) -> int:

@@ -145,15 +145,18 @@ def test_exit_code(code: Any, want: int) -> None:
     assert failures.exit_code(SystemExit(code)) == want
 
 
-def test_input_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_decorators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import ModuleType
 
     schema = ModuleType("inference_schema.schema_util")
     schema.is_schema_decorated = lambda run: True  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "inference_schema.schema_util", schema)
+    request = ModuleType("azureml_inference_server_http.api.aml_request")
+    request._rawHttpRequested = True  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, request.__name__, request)
     cause = cause_for(settings_for(tmp_path, "def init(): pass\ndef run(data): pass\n"))
-    assert cause["code"] == "NotBuilt"
-    assert "@input_schema" in cause["message"]
+    assert (cause["code"], cause["line"]) == ("ScriptFunctionMissing", 2)
+    assert "both @rawhttp and @input_schema" in cause["message"]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +197,8 @@ def run(data): return "outer"
         loaded = scripts.load(settings)
     finally:
         sys.meta_path[:] = meta
-    assert loaded.run(**loaded.arguments("x", None)) == "inner"
-    assert loaded.parameter == "raw"
+    assert loaded.run("x") == "inner"
+    assert [parameter.name for parameter in loaded.inputs] == ["raw"]
 
 
 def test_what_run_raises(tmp_path: Path) -> None:
