@@ -267,7 +267,7 @@ func compareRaw(t *testing.T, original, ours *running, all []exchange) {
 }
 
 // barePython makes an environment with no package at all.
-func barePython(t *testing.T) string {
+func barePython(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	if out, err := exec.Command(originalPython(t), "-m", "venv", "--without-pip", dir).CombinedOutput(); err != nil {
@@ -291,4 +291,40 @@ func justFlask(t *testing.T, bin string) string {
 		}
 	}
 	return dir
+}
+
+// FuzzForm gives the stand-in's parsers what a stranger may send: each request
+// is answered, and a form holds no more than was sent.
+func FuzzForm(f *testing.F) {
+	for _, c := range rawCorpus() {
+		if kind := c.header("Content-Type"); c.isForm() && len(c.body) < 10_000 {
+			f.Add(kind, c.header("Cookie"), c.body)
+		}
+	}
+	f.Add("application/json; a*0=x; a*1*=utf-8''%ff; a=\"", `a="\303\"; =b;c`, "[1")
+	r := start(f, `
+from azureml.contrib.services.aml_request import rawhttp
+from azureml_inference_server_http._values import HTTPError
+def init(): pass
+@rawhttp
+def run(request):
+    try:
+        size = sum(len(v) for k, v in request.form.items(multi=True)) + sum(len(file.read()) for k, file in request.files.items(multi=True))
+        return [size <= 3 * int(request.headers["Content-Length"]), request.mimetype_params, dict(request.cookies), request.get_json(silent=True) is None]
+    except HTTPError as error:
+        return error.code
+`, interpreter(barePython(f)))
+	f.Fuzz(func(t *testing.T, kind, cookie, body string) {
+		odd := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f } // no client can send these
+		if strings.ContainsFunc(kind+cookie, odd) || len(body) > 1<<20 {
+			t.Skip()
+		}
+		got, err := r.try("POST", "/score", body, "Content-Type", kind, "Cookie", cookie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != 200 || strings.HasPrefix(got.Body, "[false") {
+			t.Errorf("got %d %.300q", got.Status, got.Body)
+		}
+	})
 }

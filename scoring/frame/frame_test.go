@@ -13,6 +13,10 @@ var samples = []Frame{
 	{Type: Request, Flags: FlagGet, Slot: 31, ID: 7, Meta: []byte("a=1\x00X-A\x00b")},
 	{Type: Request, ID: 1 << 63, Body: []byte(`{"data": [1]}`)},
 	{Type: Request, Flags: FlagDescriptor, ID: 9, BodyLen: 1 << 40},
+	{Type: Request, Flags: FlagGet | FlagJSON | FlagWhole, ID: 8, Meta: []byte("GET\x00/score\x00HTTP/1.1\x00\x00a=1")},
+	{Type: Response, Flags: FlagHead | FlagStream, ID: 8, Meta: []byte("200\x00A\x00b")},
+	{Type: Chunk, ID: 8, Body: []byte("piece")},
+	{Type: Swagger, Flags: FlagDescriptor, Meta: []byte("3.1"), BodyLen: 1 << 20},
 	{Type: Response, Outcome: Exited, ID: 9, NS: -1, Body: bytes.Repeat([]byte("x"), MaxInline-1)},
 }
 
