@@ -39,6 +39,8 @@ func banner(s Settings) []string {
 			value = "None"
 		case row[0] == "AML_APP_INSIGHTS_KEY":
 			value = "AppInsights key provided"
+		case row[0] == "AML_CORS_ORIGINS":
+			value = "Enabling CORS for " + value
 		}
 		lines = append(lines, row[1]+": "+value)
 	}

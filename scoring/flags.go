@@ -46,7 +46,9 @@ options:
   --worker_count N           Python processes (1; also WORKER_COUNT)
   --python PATH              interpreter (else AZUREML_INFERENCE_PYTHON_PATH/python, else python3)
   --config_file FILE         settings as JSON (also AZUREML_CONFIG_FILE)
-  --appinsights_instrumentation_key KEY, --access_control_allow_origins LIST
+  --access_control_allow_origins LIST
+                             pages that may read answers (CORS): origins with commas between, or *
+  --appinsights_instrumentation_key KEY
                              not built yet
   -h, --help                 show this text
 `

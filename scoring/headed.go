@@ -22,6 +22,11 @@ func (r *Reply) drop(name string) {
 	r.Fields = slices.DeleteFunc(r.Fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
 }
 
+// has reports whether there is a field of a name, and not an empty one.
+func (r *Reply) has(name string) bool {
+	return slices.ContainsFunc(r.Fields, func(f Field) bool { return f.Value != "" && strings.EqualFold(f.Name, name) })
+}
+
 // headed is the reply whose status and headers are the script's own. A body
 // that comes in pieces is waited for until there is one: until then a failure
 // can still be told.

@@ -208,6 +208,9 @@ func (s *Server) sign(r *Reply, h Head, id ids) {
 	if trace, ok := h.Get("Traceid"); ok {
 		r.Fields = append(r.Fields, Field{"TraceId", trace})
 	}
+	if s.settings.CrossOrigin != nil && !r.has("Access-Control-Allow-Origin") {
+		r.Fields = append(r.Fields, s.settings.CrossOrigin.fields(h)...)
+	}
 }
 
 // score has run() called and says which process did it. A worker with a model

@@ -49,6 +49,9 @@ const lastWords = 100 * time.Millisecond
 func (s *Server) Run(ctx context.Context, listeners []net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if s.settings.CrossOrigin != nil {
+		s.log.Printf('I', "Enabling CORS for the following origins: %s", s.settings.CrossOrigin.written)
+	}
 	front := newFront(s)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.pool.Run(ctx) })

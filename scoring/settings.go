@@ -45,6 +45,7 @@ type Settings struct {
 	Queue       int           // requests that may wait
 	MaxBody     int64         // bytes of one request
 	Version     string        // value of the version header; "" for no header
+	CrossOrigin *CrossOrigin  // pages that may read answers; nil for no word of it
 	Service     Service       // what it is called in its description
 	Termination string        // file for the cause of a failed start; "" for none
 	// MemoryGroup is the folder of the control group that bounds our memory; ""
@@ -119,7 +120,7 @@ next:
 // What is not built yet is refused by name ([sluice.CodeNotBuilt]).
 func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 	env := newEnvironment(environ)
-	if err := refuse(f, env); err != nil {
+	if err := refuse(env); err != nil {
 		return Settings{}, err
 	}
 	s := Settings{Port: DefaultPort, Socket: f.Socket, Termination: env.get("SLUICE_TERMINATION_FILE")}
@@ -144,6 +145,9 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 	both.setDefault("SERVICE_NAME", "ML service")
 	both.setDefault("SERVICE_VERSION", "1.0")
 	s.Service = Service{both.get("SERVICE_NAME"), both.get("SERVICE_VERSION"), both.get("SERVICE_PATH_PREFIX")}
+	if err := s.resolveOrigins(f, env); err != nil {
+		return Settings{}, err
+	}
 	env.setDefault("TRANSPORT_PROTOCOL", "grpc")
 	s.noteAppInsights(f, env)
 	if env.get("WORKER_PRELOAD") == "true" {
@@ -201,6 +205,16 @@ func (s *Settings) noteAppInsights(f Flags, env *environment) {
 		s.Notices = append(s.Notices, "Application Insights has been disabled: it is not built yet.")
 	}
 	env.set("AML_APP_INSIGHTS_ENABLED", "false")
+}
+
+func (s *Settings) resolveOrigins(f Flags, env *environment) (err error) {
+	if f.Origins != "" {
+		env.set("AML_CORS_ORIGINS", f.Origins)
+	}
+	if list := env.get("AML_CORS_ORIGINS"); list != "" {
+		s.CrossOrigin, err = newCrossOrigin(list)
+	}
+	return err
 }
 
 func (s *Settings) resolvePorts(f Flags, env *environment) {
@@ -299,14 +313,11 @@ func (s *Settings) resolveNumbers(f Flags, env, both *environment) error {
 }
 
 // refuse names what the original has and this server does not have yet.
-func refuse(f Flags, env *environment) error {
+func refuse(env *environment) error {
 	notBuilt := func(what string) error {
 		return sluice.Errorf(sluice.CodeNotBuilt, "%s is not built yet", what)
 	}
-	switch {
-	case f.Origins != "" || env.get("AML_CORS_ORIGINS") != "":
-		return notBuilt("CORS (--access_control_allow_origins, AML_CORS_ORIGINS)")
-	case env.get("AZUREML_DEBUG_PORT") != "":
+	if env.get("AZUREML_DEBUG_PORT") != "" {
 		return notBuilt("attaching a debugger (AZUREML_DEBUG_PORT)")
 	}
 	return nil

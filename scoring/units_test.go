@@ -116,8 +116,8 @@ func TestResolveRefuses(t *testing.T) {
 		code  sluice.Code
 		text  string
 	}{
-		{Flags{EntryScript: "s.py", Origins: "*"}, "", sluice.CodeNotBuilt, "CORS"},
-		{Flags{EntryScript: "s.py"}, "AML_CORS_ORIGINS=*", sluice.CodeNotBuilt, "CORS"},
+		{Flags{EntryScript: "s.py", Origins: "*.x.test"}, "", sluice.CodeInvalid, "no pattern of an origin"},
+		{Flags{EntryScript: "s.py"}, "AML_CORS_ORIGINS=http://a, (?=b)", sluice.CodeInvalid, "(?=b)"},
 		{Flags{EntryScript: "s.py"}, "AZUREML_DEBUG_PORT=1", sluice.CodeNotBuilt, "debugger"},
 		{Flags{EntryScript: "s.py"}, "SCORING_TIMEOUT_MS=soon", sluice.CodeInvalid, "valid integer"},
 		{Flags{EntryScript: "s.py"}, "SCORING_TIMEOUT_MS=-1", sluice.CodeInvalid, "Input should be 0 to"},
