@@ -23,8 +23,8 @@ const providedRoot = "python/provided"
 // modules are what a worker is given beside the check of the script; it compiles
 // those it imports.
 var modules = [...]string{
-	"sluice_exchange", "sluice_failures", "sluice_faults", "sluice_frames", "sluice_http", "sluice_inputs", "sluice_logs",
-	"sluice_mlflow", "sluice_models", "sluice_packages", "sluice_places", "sluice_script", "sluice_swagger",
+	"sluice_debug", "sluice_exchange", "sluice_failures", "sluice_faults", "sluice_frames", "sluice_http", "sluice_inputs",
+	"sluice_logs", "sluice_mlflow", "sluice_models", "sluice_packages", "sluice_places", "sluice_script", "sluice_swagger",
 	"sluice_warnings", "sluice_worker",
 }
 

@@ -67,9 +67,6 @@ func (s *Settings) parseConfigFile(path string) (map[string]string, error) {
 		s.Notices = append(s.Notices, "Found extra keys in the config file that are not supported by the server.",
 			"Extra keys = ['"+strings.Join(unknown, "', '")+"']")
 	}
-	if values["AZUREML_DEBUG_PORT"] != "" {
-		return nil, sluice.Errorf(sluice.CodeNotBuilt, "attaching a debugger (AZUREML_DEBUG_PORT in %s) is not built yet", path)
-	}
 	return values, nil
 }
 

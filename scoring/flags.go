@@ -22,6 +22,7 @@ type Flags struct {
 	Socket         string
 	Python         string
 	Help           bool
+	PythonPath     bool
 	// MLflow asks for the MLflow model in ModelDir to be served, without a script.
 	MLflow bool
 	// Strict asks for what the original command insists on: an entry script
@@ -50,12 +51,14 @@ options:
                              pages that may read answers (CORS): origins with commas between, or *
   --appinsights_instrumentation_key KEY
                              not built yet
+  --python-path              print a folder with what scripts import of Azure's server, for tests
+                             and editors: PYTHONPATH=$(sluice-runner scoring --python-path) pytest
   -h, --help                 show this text
 `
 
 // ours are the flags that the original does not have. They have no prefixes,
 // so that a prefix means what it means there.
-var ours = []string{"socket", "python", "mlflow"}
+var ours = []string{"socket", "python", "python-path", "mlflow"}
 
 var originals = []string{"help", "entry_script", "model_dir", "port", "health_port", "worker_count",
 	"appinsights_instrumentation_key", "access_control_allow_origins", "config_file", "rest"}
@@ -79,11 +82,12 @@ func ParseFlags(args []string) (Flags, error) {
 		if err != nil {
 			return f, err
 		}
-		if name == "help" || name == "rest" || name == "mlflow" {
+		if name == "help" || name == "rest" || name == "python-path" || name == "mlflow" {
 			if given {
 				return f, sluice.Errorf(sluice.CodeInvalid, "argument --%s: ignored explicit argument %q", name, value)
 			}
 			f.Help = f.Help || name == "help"
+			f.PythonPath = f.PythonPath || name == "python-path"
 			f.MLflow = f.MLflow || name == "mlflow"
 			continue
 		}

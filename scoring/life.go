@@ -59,7 +59,9 @@ type load struct {
 	MLflow    bool   `json:"mlflow,omitempty"`
 	TimeoutMS int64  `json:"timeout_ms"`
 
-	Service Service `json:"service"`
+	Logging   string  `json:"logging"`
+	DebugPort int     `json:"debug_port"`
+	Service   Service `json:"service"`
 }
 
 // runWorker starts a worker and stays with it until its end, which comes by
@@ -153,7 +155,7 @@ func (w *worker) order() error {
 	s := w.pool.settings
 	meta, err := json.Marshal(load{Version: frame.Version, AppRoot: s.AppRoot, SourceDir: s.SourceDir,
 		Script: s.EntryScript, ModelDir: s.ModelDir, MLflow: s.MLflow, TimeoutMS: s.Timeout.Milliseconds(),
-		Service: s.Service})
+		Logging: s.Logging, DebugPort: s.DebugPort, Service: s.Service})
 	if err != nil {
 		return fmt.Errorf("telling worker what to serve: %w", err)
 	}
@@ -316,6 +318,9 @@ func (p *Pool) passOn(w *worker, stderr bool, tail *lastLines) {
 		file, name, keep = w.process.stderr, "azmlinfsrv.stderr", tail.add
 	}
 	// Its errors are those of a pipe whose writer is gone.
+	if p.settings.Logging != "" {
+		name = "" // the script's handlers have their own form
+	}
 	_ = p.log.pump(file, w.pid, name, keep)
 	_ = file.Close()
 }

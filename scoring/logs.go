@@ -161,7 +161,8 @@ const (
 )
 
 // pump passes on what a worker writes, line by line, until the end of r. Lines
-// with a mark are records already; others get time, pid and the given name.
+// with a mark are records already; others get time, pid and the given name, or
+// stay as they are when there is none.
 // Each line is also given to tail.
 func (l *Log) pump(r io.Reader, pid int, name string, tail func(string)) error {
 	in := bufio.NewReaderSize(r, maxLine)
@@ -183,7 +184,11 @@ func (l *Log) pump(r io.Reader, pid int, name string, tail func(string)) error {
 		case len(line) > 0 && (line[0] == markRecord || line[0] == markContinued):
 			l.Plain(string(line[1:]))
 		default:
-			l.Record('I', pid, name, string(line))
+			if name == "" {
+				l.Plain(string(line))
+			} else {
+				l.Record('I', pid, name, string(line))
+			}
 			if tail != nil {
 				tail(string(line))
 			}

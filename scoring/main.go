@@ -32,6 +32,9 @@ func Main(args []string, strict bool) int {
 		fmt.Print(Usage)
 		return exitDone
 	}
+	if f.PythonPath {
+		return printPythonPath()
+	}
 	f.Strict = strict
 	dir, err := os.Getwd()
 	if err != nil {
@@ -45,6 +48,19 @@ func Main(args []string, strict bool) int {
 	return run(settings, os.Stdout)
 }
 
+func printPythonPath() int {
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		cache, err = pythonPath(cache)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return exitUsage
+	}
+	fmt.Println(cache)
+	return exitDone
+}
+
 // refused reports settings that cannot be used.
 func refused(err error, out io.Writer, termination string) int {
 	var e *sluice.Error
@@ -56,9 +72,6 @@ func refused(err error, out io.Writer, termination string) int {
 		fmt.Fprintln(out, configurationError(e.Target, e.Message))
 		return giveCause(&sluice.Cause{Code: sluice.CauseBadValue, Hint: e.Hint,
 			Message: fmt.Sprintf("environment variable %s: %s", e.Target, e.Message)}, out, termination)
-	}
-	if e.Code == sluice.CodeNotBuilt {
-		return giveCause(&sluice.Cause{Code: sluice.CauseNotBuilt, Message: e.Message, Hint: e.Hint}, out, termination)
 	}
 	fmt.Fprint(out, "error: ", e.Message, hintOf(e), "\n")
 	return exitUsage

@@ -67,7 +67,7 @@ func (s *Server) route(ctx context.Context, h Head, in io.Reader) Reply {
 	}
 	s.sign(&r, h, id)
 	logged := kind == routeScore || kind == routeInvocations || kind == routeSwagger && h.Method != "OPTIONS"
-	if logged && !r.Silent {
+	if logged && !r.Silent && !s.settings.NoAccessLog {
 		s.log.Access(pid, h.Method, h.Path, h.Query, r.Status, time.Since(began), r.length())
 	}
 	return r
@@ -254,7 +254,7 @@ func (s *Server) score(ctx context.Context, h Head, in io.Reader, id string, how
 	select {
 	case r := <-c.done:
 		reply := s.scored(ctx, r)
-		if r.head != nil && reply.Status != 0 {
+		if r.head != nil && reply.Status != 0 && !s.settings.NoAccessLog {
 			s.log.Record('I', r.pid, "azmlinfsrv", "run() output is HTTP Response")
 		}
 		if r.pid == 0 {

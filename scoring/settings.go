@@ -2,7 +2,6 @@ package scoring
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -46,6 +45,9 @@ type Settings struct {
 	MaxBody     int64         // bytes of one request
 	Version     string        // value of the version header; "" for no header
 	CrossOrigin *CrossOrigin  // pages that may read answers; nil for no word of it
+	Logging     string        // file that configures the workers' loggers; "" for none
+	NoAccessLog bool          // it leaves out what is said of each request
+	DebugPort   int           // of the debugger that workers connect to; 0 for none
 	Service     Service       // what it is called in its description
 	Termination string        // file for the cause of a failed start; "" for none
 	// MemoryGroup is the folder of the control group that bounds our memory; ""
@@ -117,12 +119,8 @@ next:
 
 // Resolve turns flags and the environment into settings, with the original's
 // priorities: flag, then variable, then default. dir is the working directory.
-// What is not built yet is refused by name ([sluice.CodeNotBuilt]).
 func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 	env := newEnvironment(environ)
-	if err := refuse(env); err != nil {
-		return Settings{}, err
-	}
 	s := Settings{Port: DefaultPort, Socket: f.Socket, Termination: env.get("SLUICE_TERMINATION_FILE")}
 	if err := s.resolveScript(f, env, dir); err != nil {
 		return Settings{}, err
@@ -142,6 +140,7 @@ func Resolve(f Flags, environ []string, dir string) (Settings, error) {
 		}
 		s.EntryScript, s.SourceDir = "", ""
 	}
+	s.resolveLogging()
 	both.setDefault("SERVICE_NAME", "ML service")
 	both.setDefault("SERVICE_VERSION", "1.0")
 	s.Service = Service{both.get("SERVICE_NAME"), both.get("SERVICE_VERSION"), both.get("SERVICE_PATH_PREFIX")}
@@ -189,13 +188,6 @@ func (s *Settings) resolveScript(f Flags, env *environment, dir string) error {
 	}
 	if !filepath.IsAbs(s.AppRoot) {
 		s.AppRoot = filepath.Join(dir, s.AppRoot)
-	}
-	for _, folder := range []string{s.AppRoot, filepath.Dir(env.get("AZUREML_ENTRY_SCRIPT"))} {
-		path := filepath.Join(folder, "logging.json")
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			s.Notices = append(s.Notices, path+" has no effect: configuring the loggers by a file is not built yet.")
-			break
-		}
 	}
 	return nil
 }
@@ -270,6 +262,9 @@ func (s *Settings) resolveNumbers(f Flags, env, both *environment) error {
 		if !ok {
 			return fallback, nil
 		}
+		if text == "" && fallback == 0 {
+			return 0, nil
+		}
 		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		if err != nil {
 			return 0, &sluice.Error{Code: sluice.CodeInvalid, Target: key,
@@ -306,20 +301,14 @@ func (s *Settings) resolveNumbers(f Flags, env, both *environment) error {
 	if err != nil {
 		return err
 	}
+	port, err := number("AZUREML_DEBUG_PORT", 0, 1, 65535)
+	if err != nil {
+		return err
+	}
+	s.DebugPort = int(port)
 	s.Workers, s.Queue, s.MaxBody = int(workers), int(queue), body
 	s.Timeout, s.Grace = time.Duration(timeout)*time.Millisecond, time.Duration(grace)*time.Millisecond
 	s.AskAfter = time.Duration(ask) * time.Millisecond
-	return nil
-}
-
-// refuse names what the original has and this server does not have yet.
-func refuse(env *environment) error {
-	notBuilt := func(what string) error {
-		return sluice.Errorf(sluice.CodeNotBuilt, "%s is not built yet", what)
-	}
-	if env.get("AZUREML_DEBUG_PORT") != "" {
-		return notBuilt("attaching a debugger (AZUREML_DEBUG_PORT)")
-	}
 	return nil
 }
 

@@ -86,6 +86,7 @@ func TestResolve(t *testing.T) {
 		{"health port", Flags{}, []string{"SEPERATE_HEALTH_ENDPOINT=true"}, with(func(s *Settings) { s.HealthPort = 5000 })},
 		{"version off", Flags{}, []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=off"}, with(func(s *Settings) { s.Version = "" })},
 		{"interpreter", Flags{}, []string{"AZUREML_INFERENCE_PYTHON_PATH=/env/bin"}, with(func(s *Settings) { s.Python = "/env/bin/python" })},
+		{"debugger", Flags{}, []string{"AZUREML_DEBUG_PORT=5678"}, with(func(s *Settings) { s.DebugPort = 5678 })},
 		{"service", Flags{}, []string{"SERVICE_NAME=iris", "SERVICE_VERSION=2", "SERVICE_PATH_PREFIX=/api"},
 			with(func(s *Settings) { s.Service = Service{"iris", "2", "/api"} })},
 		{"termination file", Flags{}, []string{"SLUICE_TERMINATION_FILE=/t"}, with(func(s *Settings) { s.Termination = "/t" })},
@@ -118,7 +119,7 @@ func TestResolveRefuses(t *testing.T) {
 	}{
 		{Flags{EntryScript: "s.py", Origins: "*.x.test"}, "", sluice.CodeInvalid, "no pattern of an origin"},
 		{Flags{EntryScript: "s.py"}, "AML_CORS_ORIGINS=http://a, (?=b)", sluice.CodeInvalid, "(?=b)"},
-		{Flags{EntryScript: "s.py"}, "AZUREML_DEBUG_PORT=1", sluice.CodeNotBuilt, "debugger"},
+		{Flags{EntryScript: "s.py"}, "AZUREML_DEBUG_PORT=no", sluice.CodeInvalid, "valid integer"},
 		{Flags{EntryScript: "s.py"}, "SCORING_TIMEOUT_MS=soon", sluice.CodeInvalid, "valid integer"},
 		{Flags{EntryScript: "s.py"}, "SCORING_TIMEOUT_MS=-1", sluice.CodeInvalid, "Input should be 0 to"},
 		{Flags{EntryScript: "s.py"}, "WORKER_COUNT=0", sluice.CodeInvalid, "Input should be 1 to"},
@@ -135,7 +136,7 @@ func TestResolveRefuses(t *testing.T) {
 func TestConfigFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "settings.json")
-	text := `{"AZUREML_ENTRY_SCRIPT": "a/b.py", "SCORING_TIMEOUT_MS": 70, "WORKER_COUNT": 9, "SERVICE_NAME": null}`
+	text := `{"AZUREML_ENTRY_SCRIPT": "a/b.py", "SCORING_TIMEOUT_MS": 70, "WORKER_COUNT": 9, "SERVICE_NAME": null, "SERVICE_VERSION": 3, "AZUREML_DEBUG_PORT": 5678}`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +144,9 @@ func TestConfigFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.EntryScript != "a/b.py" || got.Timeout != 70*time.Millisecond || got.Workers != 1 {
-		t.Errorf("got script %s, timeout %s, %d workers", got.EntryScript, got.Timeout, got.Workers)
+	if got.EntryScript != "a/b.py" || got.Timeout != 70*time.Millisecond || got.Workers != 1 ||
+		got.DebugPort != 5678 || got.Service != (Service{Name: "ML service", Version: "3"}) {
+		t.Errorf("got %+v", got)
 	}
 	if !strings.Contains(strings.Join(got.Notices, "\n"), "Extra keys = ['WORKER_COUNT']") {
 		t.Errorf("the unknown key is not named: %q", got.Notices)
@@ -153,7 +155,7 @@ func TestConfigFile(t *testing.T) {
 	if err != nil || got.Timeout != 80*time.Millisecond {
 		t.Errorf("the variable does not win over the file: %s, %v", got.Timeout, err)
 	}
-	for _, bad := range []string{"{", "[1]", `"x"`, `{"AZUREML_DEBUG_PORT": 1}`} {
+	for _, bad := range []string{"{", "[1]", `"x"`, `{"AZUREML_DEBUG_PORT": "x"}`} {
 		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -58,6 +58,18 @@ def configure() -> logging.Logger:
     return logger
 
 
+def load(path: str) -> None:
+    """Configure the loggers by a file. Raises what logging.config raises."""
+    import json
+    import logging.config
+
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    logging.basicConfig()  # the original's root logger has this handler by then
+    logging.config.dictConfig(config)
+    logging.getLogger("azmlinfsrv").info("Loaded logging config from %s", path)
+
+
 def hook_print() -> None:
     """From now on print() to standard output becomes a log record."""
     logger = logging.getLogger("azmlinfsrv.print")

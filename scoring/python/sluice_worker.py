@@ -59,8 +59,7 @@ def main() -> None:
         order.get("mlflow", False),
     )
     versions = VersionWarnings()
-    service = order["service"]["name"], order["service"]["version"], order["service"]["prefix"]
-    script = start(channel, settings, versions, service, logger)
+    script = start(channel, settings, versions, order, logger)
     logger.info("Scoring timeout is set to %s", order["timeout_ms"])
     serve(channel, incoming, script, Reasons(settings, versions), logger)
 
@@ -69,7 +68,7 @@ def start(
     channel: Channel,
     settings: scripts.Settings,
     versions: VersionWarnings,
-    service: Tuple[str, str, str],
+    order: Dict[str, Any],
     logger: logging.Logger,
 ) -> scripts.Script:
     """Import the script and call init(); does not return when that fails."""
@@ -78,6 +77,12 @@ def start(
     stage = "import"
     try:
         channel.tell(frames.PHASE, _json({"phase": stage}))
+        if order["debug_port"]:
+            from sluice_debug import attach
+
+            attach(order["debug_port"])
+        if order["logging"]:
+            load_logging(order["logging"])
         if settings.mlflow:
             import sluice_mlflow
 
@@ -92,7 +97,7 @@ def start(
         script.init()
         user_logger.info("Users's init has completed successfully")
         stage = "describe"
-        describe(channel, settings, service, script)
+        describe(channel, settings, order["service"], script)
         return script
     except BaseException as error:
         if stage == "init":
@@ -103,16 +108,24 @@ def start(
         give_up(channel, why(error, stage, settings, versions))
 
 
+def load_logging(path: str) -> None:
+    try:
+        logs.load(path)
+    except Exception as error:
+        hint = "correct the file, or take it away"
+        raise scripts.ScriptError("BadValue", f"{path} cannot be used: {error}", hint) from error
+
+
 def describe(
     channel: Channel,
     settings: scripts.Settings,
-    service: Tuple[str, str, str],
+    service: Dict[str, str],
     script: scripts.Script,
 ) -> None:
     """Give the server what it answers with to who asks for a description."""
     import sluice_swagger as swagger
 
-    for version, text in swagger.documents(settings, swagger.Service(*service), script.run):
+    for version, text in swagger.documents(settings, swagger.Service(**service), script.run):
         channel.document(version.encode(), text)
 
 
