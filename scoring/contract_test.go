@@ -203,9 +203,10 @@ func compareAll(t *testing.T, original, ours *running, all []exchange) map[strin
 
 func compareWith(t *testing.T, original, ours *running, all []exchange, permitted []difference) map[string]int {
 	t.Helper()
-	used := map[string]int{}
+	used, statuses := map[string]int{}, map[int]int{}
 	for _, c := range all {
 		want, got := original.exchange(c), ours.exchange(c)
+		statuses[want.Status]++
 		diff := cmp.Diff(normal(c, want), normal(c, got))
 		if diff == "" {
 			continue
@@ -229,7 +230,7 @@ func compareWith(t *testing.T, original, ours *running, all []exchange, permitte
 			t.Errorf("%s (-original +ours):\n%.1500s", c, diff)
 		}
 	}
-	t.Logf("%d exchanges; permitted differences: %v", len(all), used)
+	t.Logf("%d exchanges, by status %v; permitted differences: %v", len(all), statuses, used)
 	return used
 }
 
@@ -330,7 +331,12 @@ func readAnswer(t testing.TB, conn net.Conn, method string) answer {
 // startOriginal starts the original server.
 func startOriginal(t testing.TB, script string, env ...string) *running {
 	t.Helper()
-	bin := originalBin(t)
+	return startOriginalIn(t, originalBin(t), script, env...)
+}
+
+// startOriginalIn starts the original server of an environment.
+func startOriginalIn(t testing.TB, bin, script string, env ...string) *running {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "score.py"), []byte(script), 0o600); err != nil {
 		t.Fatal(err)
@@ -381,12 +387,12 @@ func freePort(t testing.TB) int {
 // originalBin gives the bin folder of an environment with the original in it.
 func originalBin(t testing.TB) string {
 	t.Helper()
-	return peerBin(t, "azmlinfsrv-"+ContractVersion, "azureml-inference-server-http=="+ContractVersion)
+	return environmentBin(t, "azmlinfsrv-"+ContractVersion, "azureml-inference-server-http=="+ContractVersion)
 }
 
-// peerBin gives the bin folder of an environment with the packages in it, which
-// is made once and kept.
-func peerBin(t testing.TB, name string, packages ...string) string {
+// environmentBin gives the bin folder of an environment with some packages,
+// which is made once and kept.
+func environmentBin(t testing.TB, name string, packages ...string) string {
 	t.Helper()
 	cache := os.Getenv("SLUICE_TEST_CACHE")
 	if cache == "" {

@@ -29,7 +29,7 @@ const mlflowVersion = "3.17.2"
 // made with, and Azure's server.
 func mlflowBin(t testing.TB) string {
 	t.Helper()
-	return peerBin(t, "mlflow-"+mlflowVersion, "mlflow=="+mlflowVersion, "scikit-learn", "xgboost-cpu", "lightgbm", "onnx", "onnxruntime",
+	return environmentBin(t, "mlflow-"+mlflowVersion, "mlflow=="+mlflowVersion, "scikit-learn", "xgboost-cpu", "lightgbm", "onnx", "onnxruntime",
 		"azureml-inference-server-http=="+ContractVersion)
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // rawScript tells everything that a script can see of a request.
@@ -269,8 +271,13 @@ func compareRaw(t *testing.T, original, ours *running, all []exchange) {
 // barePython makes an environment with no package at all.
 func barePython(t testing.TB) string {
 	t.Helper()
+	return bareOf(t, originalPython(t))
+}
+
+func bareOf(t testing.TB, python string) string {
+	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.Command(originalPython(t), "-m", "venv", "--without-pip", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command(python, "-m", "venv", "--without-pip", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return filepath.Join(dir, "bin", "python")
@@ -327,4 +334,24 @@ def run(request):
 			t.Errorf("got %d %.300q", got.Status, got.Body)
 		}
 	})
+}
+
+// TestRawOnEveryPython compares what we provide on all versions of Python with
+// what it is on the one that was compared with the original.
+func TestRawOnEveryPython(t *testing.T) {
+	want := start(t, rawScript, interpreter(barePython(t)))
+	for _, path := range pythons(t) {
+		t.Run(path, func(t *testing.T) {
+			ours := start(t, rawScript, interpreter(bareOf(t, path)))
+			for i, c := range rawCorpus() {
+				if i%3 != 0 {
+					continue
+				}
+				c.whole = true
+				if diff := cmp.Diff(normal(c, want.exchange(c)), normal(c, ours.exchange(c))); diff != "" {
+					t.Errorf("%s (-one +other):\n%.1500s", c, diff)
+				}
+			}
+		})
+	}
 }
