@@ -229,9 +229,7 @@ def serve(
         "mlflow": script.mlflow,
     }
     channel.tell(frames.READY, _json(ready))
-    prepare = script.reader or (
-        text_of if script.kind == scripts.PLAIN else inputs_of(script.kind)
-    )
+    prepare = script.reader or (text_of if script.kind == scripts.PLAIN else inputs_of(script.kind))
     clock, run, dumps = clock_gettime_ns, script.run, script.dumps or scripts.output_json
     for frame in incoming:
         if frame.type != frames.REQUEST:
