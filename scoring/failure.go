@@ -35,11 +35,11 @@ func (e ending) cause(s Settings) *sluice.Cause {
 	case e.late:
 		return late(nil, e.stack, s)
 	case e.signal != 0:
-		return e.crash(s)
+		return ofModel(e.crash(s), s)
 	case e.err != nil:
 		return &sluice.Cause{Code: sluice.CauseInternal, Message: e.err.Error(), Evidence: lastOf(e.tail, 12)}
 	}
-	return e.exit(s)
+	return ofModel(e.exit(s), s)
 }
 
 // breach is an error of what a worker sent, for which it was killed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"strings"
+
+	"github.com/sluice-ml/sluice"
 )
 
 // The routes of MLflow's own server, which a server without a script has beside
@@ -64,4 +66,16 @@ func refusedInput(r result) Reply {
 		kind = textPlain
 	}
 	return Reply{Status: status, Type: kind, Body: r.body, File: r.file, Length: r.length, Fields: []Field{{fieldFailed, "False"}}}
+}
+
+// modelWords are for a model what our own words are for the functions of a script.
+var modelWords = strings.NewReplacer("while init() ran", "while the model was loaded",
+	"while the script was imported", "while MLflow was imported", "run() ", "the model ", "the script ", "the model ")
+
+// ofModel puts a cause of ours into the words of a model that has no script.
+func ofModel(c *sluice.Cause, s Settings) *sluice.Cause {
+	if s.MLflow {
+		c.Message, c.Hint = modelWords.Replace(c.Message), modelWords.Replace(c.Hint)
+	}
+	return c
 }

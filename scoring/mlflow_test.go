@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -333,6 +334,27 @@ func TestMLflowCauses(t *testing.T) {
 				t.Error("there is no hint")
 			}
 		})
+	}
+}
+
+// The causes that the server finds itself are told in words of a model, too.
+func TestMLflowWords(t *testing.T) {
+	s := Settings{MLflow: true, ModelDir: "/models/iris/1", AppRoot: "/run/i", Timeout: time.Second}
+	stack := []stackFrame{{file: "/models/iris/1/m/code/own.py", line: 7, function: "predict"}}
+	for _, c := range []struct {
+		got  *sluice.Cause
+		want string
+	}{
+		{ending{phase: PhaseInit, signal: syscall.SIGSEGV}.cause(s), "MLmodel: the interpreter was ended by SIGSEGV while the model was loaded"},
+		{ending{phase: PhaseImport, code: 4}.cause(s), "MLmodel: the model ended the interpreter with exit code 4 while MLflow was imported"},
+		{late(nil, stack, s), "m/code/own.py:7: the model did not finish within SCORING_TIMEOUT_MS, 1000 ms,"},
+		{left(time.Second, nil, s), "MLmodel: the model had not finished after 1.0 s, when nobody waited for it any more,"},
+		{raised(nil, s), "MLmodel: the model failed"},
+		{late(nil, nil, Settings{EntryScript: "score.py", Timeout: time.Second}), "score.py: run() did not finish within SCORING_TIMEOUT_MS, 1000 ms,"},
+	} {
+		if c.got.Error() != c.want || strings.Contains(c.got.Hint, "make run()") && strings.HasPrefix(c.want, "MLmodel") {
+			t.Errorf("got %q (hint %q), want %q", c.got.Error(), c.got.Hint, c.want)
+		}
 	}
 }
 

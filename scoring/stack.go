@@ -132,6 +132,9 @@ func installed(file string) bool {
 // shownPath gives a file as its author knows it: relative to the code's folder.
 func shownPath(file string, s Settings) string {
 	roots := []string{s.AppRoot, filepath.Dir(filepath.Join(s.AppRoot, s.EntryScript)), filepath.Dir(s.EntryScript)}
+	if s.MLflow {
+		roots = append(roots, s.ModelDir)
+	}
 	if s.SourceDir != "" {
 		roots = append([]string{filepath.Join(s.AppRoot, s.SourceDir)}, roots...)
 	}

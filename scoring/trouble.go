@@ -171,7 +171,7 @@ func (p *Pool) lookAtTrouble() {
 func raised(said []byte, s Settings) *sluice.Cause {
 	c := &sluice.Cause{}
 	if json.Unmarshal(said, c) != nil || c.Message == "" {
-		return &sluice.Cause{Code: sluice.CauseRunRaises, Message: "run() failed", File: scriptName(s)}
+		return ofModel(&sluice.Cause{Code: sluice.CauseRunRaises, Message: "run() failed", File: scriptName(s)}, s)
 	}
 	return withMemory(c, s)
 }
@@ -185,7 +185,7 @@ func left(after time.Duration, stack []stackFrame, s Settings) *sluice.Cause {
 	if len(stack) > 0 {
 		c.Evidence = append([]string{"Stack " + headCalls}, shownLines(stack, s, maxShown)...)
 	}
-	return c
+	return ofModel(c, s)
 }
 
 // late is for a run() that was over its limit. What the worker said tells where
@@ -202,5 +202,5 @@ func late(said []byte, stack []stackFrame, s Settings) *sluice.Cause {
 		placed(c, stack, s)
 		c.Evidence = append([]string{"Stack " + headCalls}, shownLines(stack, s, maxShown)...)
 	}
-	return c
+	return ofModel(c, s)
 }
