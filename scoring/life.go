@@ -62,6 +62,7 @@ type load struct {
 	Logging   string  `json:"logging"`
 	DebugPort int     `json:"debug_port"`
 	Service   Service `json:"service"`
+	Describe  bool    `json:"describe"` // it is not known yet what the service looks like
 }
 
 // runWorker starts a worker and stays with it until its end, which comes by
@@ -155,7 +156,8 @@ func (w *worker) order() error {
 	s := w.pool.settings
 	meta, err := json.Marshal(load{Version: frame.Version, AppRoot: s.AppRoot, SourceDir: s.SourceDir,
 		Script: s.EntryScript, ModelDir: s.ModelDir, MLflow: s.MLflow, TimeoutMS: s.Timeout.Milliseconds(),
-		Logging: s.Logging, DebugPort: s.DebugPort, Service: s.Service})
+		Logging: s.Logging, DebugPort: s.DebugPort, Service: s.Service,
+		Describe: w.pool.takes.Load() == nil})
 	if err != nil {
 		return fmt.Errorf("telling worker what to serve: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -353,5 +354,56 @@ func TestRawOnEveryPython(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestContractResponseOfText is about scripts that take text and yet see HTTP:
+// they return responses, or ask Flask for the request.
+func TestContractResponseOfText(t *testing.T) {
+	const script = `
+from azureml_inference_server_http.api.aml_response import AMLResponse
+try:
+    import flask
+except ModuleNotFoundError:
+    flask = None
+def init(): pass
+def run(data, request_headers):
+    if data == "response": return AMLResponse("é", 203, {"X-A": request_headers.get("X-A", "none")})
+    if data == "stream": return AMLResponse(iter([b"a", b"b"]), 200)
+    if data == "raise": raise ValueError("no")
+    if data == "flask" and flask: return flask.jsonify({"path": flask.request.full_path, "method": flask.request.method})
+    if data == "nested": return [AMLResponse("x", 200)]
+    return data
+`
+	var all []exchange
+	for _, body := range []string{"response", "stream", "raise", "nested", "other", "\xff", strings.Repeat("x", 100_000)} {
+		all = append(all, exchange{method: "POST", path: "/score?q=1", body: body, headers: [][2]string{{"Content-Type", "text/plain"}, {"X-A", "1"}}})
+	}
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT"} {
+		all = append(all, exchange{method: method, path: "/score?data=response"})
+	}
+	withFlask := append(slices.Clone(all), exchange{method: "POST", path: "/score?q=1", body: "flask", headers: [][2]string{{"Content-Type", "text/plain"}}})
+	original, bare := startOriginal(t, script), barePython(t)
+	compareRaw(t, original, start(t, script, interpreter(bare)), all)
+	compareRaw(t, original, start(t, script, interpreter(bare), environ("PYTHONPATH="+justFlask(t, originalBin(t)))), withFlask)
+}
+
+// TestHelperReturnsResponse is a script that does not show that it sees HTTP.
+func TestHelperReturnsResponse(t *testing.T) {
+	r := start(t, `
+import os, sys
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+open(os.path.join(sys.path[0], "helper_of_script.py"), "w").write("""
+from azureml_inference_server_http.api.aml_response import AMLResponse
+def answer(): return AMLResponse((p for p in [b"from ", b"afar"]), 206, {"X-A": "1, 2"})
+""")
+import helper_of_script
+def init(): pass
+def run(data): return helper_of_script.answer()
+`, interpreter(barePython(t)))
+	got := r.score("x")
+	got.wants(t, 206, "from afar")
+	if values := got.Header["X-A"]; len(values) != 2 {
+		t.Errorf("X-A is %q", values)
 	}
 }

@@ -52,6 +52,20 @@ def run(data, request_headers):
 	}
 }
 
+// TestWorkerThatReplacesAnother serves what the first one has described.
+func TestWorkerThatReplacesAnother(t *testing.T) {
+	r := start(t, "import os\ndef init(): pass\ndef run(data):\n    if data == 'end': os._exit(1)\n    return data\n")
+	before := r.get("/swagger.json?version=3.1")
+	if before.Status != 200 || !strings.Contains(before.Body, `"openapi": "3.1.0"`) {
+		t.Fatalf("got %d %s", before.Status, before.Body)
+	}
+	if _, err := r.tryScore("end"); err != nil {
+		t.Fatal(err)
+	}
+	r.score("x").wants(t, 200, `"x"`)
+	r.get("/swagger.json?version=3.1").wants(t, 200, before.Body)
+}
+
 func TestInputAndOutput(t *testing.T) {
 	r := start(t, `
 def init():

@@ -116,7 +116,7 @@ func TestStreamOfWorkerThatDies(t *testing.T) {
 	r := start(t, streaming)
 	res := r.open(t.Context(), "a")
 	readExactly(t, res.Body, "first")
-	r.file("a.held")
+	r.eventually("the script is in the middle", func() bool { return r.file("a.held") != "" })
 	r.server.pool.mu.Lock()
 	for _, w := range r.server.pool.workers {
 		w.process.kill()

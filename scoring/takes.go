@@ -13,7 +13,7 @@ import (
 )
 
 // takes says what a script takes of a request, as its workers tell once they
-// are ready. It does not change after that.
+// are ready. It is immutable.
 type takes struct {
 	Headers bool       `json:"headers"` // as an argument
 	Kind    scriptKind `json:"kind"`
@@ -39,7 +39,12 @@ var modelTakes = &takes{Kind: kindModel}
 
 // learn keeps what a worker that became ready has told. Callers hold mu.
 func (p *Pool) learn(t *takes) {
-	if p.takes.Swap(t) == nil {
+	before := p.takes.Load()
+	if before != nil && t.documents == nil {
+		t.documents = before.documents // only the first workers are asked for them
+	}
+	p.takes.Store(t)
+	if before == nil {
 		close(p.known)
 	}
 }

@@ -97,7 +97,8 @@ def start(
         script.init()
         user_logger.info("Users's init has completed successfully")
         stage = "describe"
-        describe(channel, settings, order["service"], script)
+        if order["describe"]:
+            describe(channel, settings, order["service"], script)
         return script
     except BaseException as error:
         if stage == "init":
