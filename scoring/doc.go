@@ -11,9 +11,15 @@
 //	 Head       route,      queue,   frames,
 //	            ids         choice   deadline
 //
+// A script takes the body as text, fields of it (inference-schema), or the whole
+// request (@rawhttp); it may answer with a response of its own, also in pieces.
+// Which it is the workers tell when they are ready, and only then is more sent
+// to them than the body. What scripts import of the original is in the folder
+// python/provided, for environments that lack it; so is a stand-in for Flask.
+//
 // What a client sees is what azureml-inference-server-http of ContractVersion
 // answers, status, headers and text; the differences are listed with their
-// reasons in contract_test.go. Beyond it: GET / says 503 until every worker is
+// reasons in the *contract_test.go files. Beyond it: GET / says 503 until every worker is
 // ready; GET /v2/health/live answers at once whatever the workers do and names
 // the phase, and to whoever keeps the instance all of [Live]: where a slow start
 // stands and why requests fail; an answer to a request that was never begun
@@ -27,7 +33,9 @@
 // loses only the request it was running: that one gets 500; what was finished
 // is delivered, what was not begun is given to another worker, and nothing is
 // run twice. A run() over its limit is answered at the limit, then interrupted,
-// then killed with its process. The heartbeat of the original, WORKER_TIMEOUT,
+// then killed with its process; the limit does not count an answer in pieces.
+// Such an answer is cut short if its script fails or its worker dies, and ends
+// its script's generator when the client leaves. The heartbeat of the original, WORKER_TIMEOUT,
 // has no counterpart, because a busy worker is not taken for a dead one.
 //
 // Everything exported may be used from any goroutine unless it says otherwise.

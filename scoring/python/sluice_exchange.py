@@ -52,7 +52,7 @@ class Exchange:
 
 def request_of(exchange: Any, frame: Frame, script: Script) -> Arguments:
     """The arguments of a run() that takes the request."""
-    arguments: Arguments = {script.inputs[0].name: exchange.request}
+    arguments: Arguments = {script.parameter: exchange.request}
     if script.wants_headers:
         arguments["request_headers"] = dict(exchange.request.headers)
     return arguments

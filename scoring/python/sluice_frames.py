@@ -165,9 +165,11 @@ class Channel:
             self.outbox, used, RESPONSE, flags, outcome, frame.slot, len(head), frame.id, ran_ns,
             len(body),
         )  # fmt: skip
+        at = used + HEADER_SIZE
         if head:
-            self.outbox[used + HEADER_SIZE : used + HEADER_SIZE + len(head)] = head
-        self.outbox[used + size - len(body) : used + size] = body
+            self.outbox[at : at + len(head)] = head
+            at += len(head)
+        self.outbox[at : used + size] = body
         self.used = used + size
         self.words[WORD_LENGTH] = self.used
         now = clock_gettime_ns(CLOCK_MONOTONIC)

@@ -71,6 +71,7 @@ def load(settings: Settings) -> Script:
         init,
         run,
         MODEL,
+        parameter="input_data",
         inputs=[],
         wants_headers=False,
         sees_http=False,

@@ -86,6 +86,7 @@ class Script(NamedTuple):
     init: Callable[[], Any]
     run: Callable[..., Any]
     kind: str  # the body as text, the request, its fields, or what MLflow has for a model
+    parameter: str  # the first of inputs
     inputs: List[inspect.Parameter]
     wants_headers: bool
     # The script names Flask, or what stands for it: it may ask for the request
@@ -165,7 +166,8 @@ def _judge(outer: ModuleType, inner: ModuleType, run: Callable[..., Any]) -> Scr
     kind = _kind(run, line)
     logger.info(_CALLED[kind], *_shown(kind, inputs))
     sees_http = kind == RAW or _names_http(outer) or _names_http(inner) or _asks_http(run)
-    return Script(outer.init, run, kind, inputs, "request_headers" in names, sees_http)
+    wants = "request_headers" in names
+    return Script(outer.init, run, kind, inputs[0].name, inputs, wants, sees_http)
 
 
 _CALLED = {

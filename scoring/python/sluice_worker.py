@@ -304,10 +304,9 @@ def text_of(channel: Channel, frame: Frame, script: scripts.Script) -> Dict[str,
             text = channel.body_text(frame)
         except UnicodeDecodeError as error:
             raise inputs.InputError(f"Input cannot be decoded as UTF-8: {error}") from None
-    arguments: Dict[str, Any] = {script.inputs[0].name: text}
     if script.wants_headers:
-        arguments["request_headers"] = inputs.headers_of(frame.meta)
-    return arguments
+        return {script.parameter: text, "request_headers": inputs.headers_of(frame.meta)}
+    return {script.parameter: text}
 
 
 def inputs_of(kind: str) -> Callable[[Channel, Frame, scripts.Script], Dict[str, Any]]:
