@@ -273,6 +273,19 @@ func TestMLflowFlavors(t *testing.T) {
 	}
 }
 
+// What came before the model was loaded is answered by the route it came by.
+func TestMLflowWaits(t *testing.T) {
+	r := launch(t, "", interpreter(filepath.Join(mlflowBin(t), "python")), servesModel(savedModel(t, "one")))
+	if a := r.get("/ping"); a.Status != 503 {
+		t.Errorf("before the model is loaded: %d", a.Status)
+	}
+	for path, key := range map[string]string{"/invocations": `"dataframe_records": [{"x": 1}]`, "/score": `"input_data": [1]`} {
+		if a := r.send("POST", path, "{"+key+"}", "Content-Type", "application/json"); a.Status != 200 {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
+}
+
 func TestMLflowTimeLimit(t *testing.T) {
 	r := serveModel(t, savedModel(t, "columns"), limit(time.Second))
 	for path, key := range map[string]string{"/score": "input_data", "/invocations": "dataframe_split"} {
