@@ -230,6 +230,44 @@ func startMLflow(t testing.TB, model string) *running {
 	return startPeer(t, cmd, port, "/ping")
 }
 
+// What a client may send to /score beyond what Azure's script reads.
+func TestMLflowInputs(t *testing.T) {
+	for model, bodies := range map[string][][2]string{
+		"unnamed": {
+			{`[[1, 2], [3, 4]]`, `"frame": ["0", "1"], "types": ["float64", "int64"], "rows": [["1.0", "2"], ["3.0", "4"]]`},
+			{`{"columns": ["0", "1"], "data": [[1, 2]]}`, `"frame": ["0", "1"], "types": ["float64", "int64"], "rows": [["1.0", "2"]]`},
+			{`{"columns": [0, 1], "index": ["r"], "data": [[1, 2]]}`, `"rows": [["1.0", "2"]], "index": ["r"]`},
+		},
+		"one": {
+			{`[1, 2.5]`, `"frame": ["x"], "types": ["float64"], "rows": [["1.0"], ["2.5"]]`},
+			{`[null, "7"]`, `"rows": [["nan"], ["7.0"]]`},
+			{`{"x": 3}`, `"rows": [["3.0"]]`},
+			{`{"x": [3, 4]}`, `"rows": [["3.0"], ["4.0"]]`},
+			{`[{"x": 1}, {"x": 2, "y": "more"}]`, `"frame": ["x"], "types": ["float64"], "rows": [["1.0"], ["2.0"]]`},
+			{`[]`, `"frame": ["x"], "types": ["float64"], "rows": []`},
+			{`{"x": [1], "y": [1, 2]}`, ""}, {`[["a"]]`, ""}, {`[[1, 2]]`, ""}, {`[[1], [1, 2]]`, ""}, {`true`, ""},
+		},
+		"binary": {
+			{`[{"x": "YWJj", "date": "2026-01-02"}]`, `"rows": [["b'abc'", "2026-01-02 00:00:00"]]`},
+			{`[{"x": "?", "date": "2026-01-02"}]`, ""}, {`[{"x": "YWJj", "date": "never"}]`, ""},
+		},
+	} {
+		t.Run(model, func(t *testing.T) {
+			r := serveModel(t, savedModel(t, model))
+			for _, c := range bodies {
+				a := r.send("POST", "/score", `{"input_data": `+c[0]+`}`, "Content-Type", "application/json")
+				if c[1] == "" {
+					a.wants(t, 500, `{"message": "`+textScript+`"}`)
+					continue
+				}
+				if a.Status != 200 || !strings.Contains(a.Body, c[1]) {
+					t.Errorf("%s: got %d %s, want %s", c[0], a.Status, a.Body, c[1])
+				}
+			}
+		})
+	}
+}
+
 // The answers of the libraries themselves, by both routes.
 func TestMLflowFlavors(t *testing.T) {
 	text, err := os.ReadFile(savedModel(t, "told.json"))

@@ -52,13 +52,15 @@ class Loaded(NamedTuple):
 def load(settings: Settings) -> Script:
     """Import MLflow and look at the model, which init() of the script loads."""
     path = find(settings.model_dir)
+    os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"  # as MLflow's own server does
+    # Or every worker calls MLflow's makers, from a thread of its own.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     version = str(importlib.import_module("mlflow").__version__)
     pyfunc = importlib.import_module("mlflow.pyfunc")
     check(path)
     loaded: List[Loaded] = []
 
     def init() -> None:
-        os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"  # as MLflow's own server does
         loaded.append(bind(pyfunc.load_model(path), path))
 
     def run(**arguments: Any) -> Any:
@@ -87,7 +89,7 @@ def find(model_dir: str) -> str:
         raise ScriptError(
             "ModelInvalid", "there is no model to serve: AZUREML_MODEL_DIR is not set"
         )
-    named = os.path.join(model_dir, os.environ.get("MLFLOW_MODEL_FOLDER", ""))
+    named = os.path.normpath(os.path.join(model_dir, os.environ.get("MLFLOW_MODEL_FOLDER", "")))
     for folder in (named, model_dir):
         if os.path.isfile(os.path.join(folder, "MLmodel")):
             return folder
@@ -280,7 +282,11 @@ class Columns:
         self.names: List[Any] = list(schema.input_names())
         kinds = list(schema.pandas_types())
         self.types: Dict[Any, Any] = dict(zip(self.names, kinds))
-        self.binary = {n for n, t in self.types.items() if getattr(t, "kind", "") == "S"}
+        self.binary = {
+            name
+            for name, spec in zip(self.names, schema.inputs)
+            if getattr(getattr(spec, "type", None), "name", "") == "binary"
+        }
         # Where all columns are of one number's type, one array holds them.
         one = {numpy.dtype(t) for t in kinds if isinstance(t, (type, numpy.dtype))}
         self.one = one.pop() if len(one) == 1 and len(kinds) == len(self.types) else None
@@ -301,15 +307,11 @@ class Columns:
         return self._general(labels, index, rows)
 
     def _general(self, labels: List[Any], index: Any, rows: Any) -> Any:
-        import base64
-
         import pandas
 
         frame = pandas.DataFrame(rows, columns=labels, index=index)
         for name in self.binary.intersection(labels):
-            frame[name] = [
-                base64.b64decode(v) if isinstance(v, str) else v for v in frame[name].tolist()
-            ]
+            frame[name] = [_bytes(value) for value in frame[name].tolist()]
         types = {name: self.types.get(name, object) for name in labels if name not in self.binary}
         return frame.astype(types)
 
@@ -341,6 +343,14 @@ class Columns:
         return self.names[:width], None, data
 
 
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    import base64
+
+    return base64.b64decode("".join(value.split()), validate=True)
+
+
 def _rows(columns: List[List[Any]]) -> List[List[Any]]:
     if len({len(column) for column in columns}) > 1:
         raise ValueError("the columns of input_data are of different lengths")
@@ -368,10 +378,20 @@ def _invoker(model: Any) -> Callable[[bytes, str], Any]:
     as_text = int(importlib.import_module("mlflow").__version__.split(".")[0]) < 3
 
     def invoke(body: bytes, content_type: str) -> Any:
-        data: Any = body.decode("utf-8") if as_text else body
+        data: Any = body
+        if as_text:
+            kind = content_type.partition(";")[0].strip()
+            if kind not in server.CONTENT_TYPES:  # it would ask its framework for the words
+                return frames.Refused(415, _unsupported(server.CONTENT_TYPES, content_type))
+            data = body.decode("utf-8")
         return invocations(data, content_type, model, schema)
 
     return invoke
+
+
+def _unsupported(kinds: List[str], content_type: str) -> bytes:
+    said = "This predictor only supports the following content types: "
+    return f"{said}Types: {kinds}. Got '{content_type}'.".encode()
 
 
 def invocation(model: Loaded, body: bytes, content_type: str) -> Any:

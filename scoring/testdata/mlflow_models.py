@@ -111,6 +111,9 @@ save(
     ),
 )
 save("free")
+save("unnamed", ModelSignature(Schema([ColSpec("double"), ColSpec("long")])))
+save("one", ModelSignature(Schema([ColSpec("double", "x")])))
+save("binary", ModelSignature(Schema([ColSpec("binary", "x"), ColSpec("datetime", "date")])))
 
 X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0] * 10, "b": [3.0, 2.0, 1.0, 0.5] * 10})
 y = [0, 0, 1, 1] * 10
