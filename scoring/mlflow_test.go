@@ -324,6 +324,41 @@ func TestMLflowWaits(t *testing.T) {
 	}
 }
 
+// The methods and the description of Azure's server, for a model: what a script
+// that does not take the whole request has.
+func TestMLflowMethods(t *testing.T) {
+	r := serveModel(t, savedModel(t, "one"))
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"OPTIONS", "/score", 200, ""},
+		{"HEAD", "/score", 405, ""},
+		{"OPTIONS", "/swagger.json", 200, "HEAD, GET, OPTIONS"},
+		{"HEAD", "/swagger.json", 200, ""},
+		{"OPTIONS", "/invocations", 405, ""},
+		{"HEAD", "/invocations", 405, ""},
+	} {
+		if a := r.send(c.method, c.path, ""); a.Status != c.status || a.Body != "" && c.status == 200 || a.Header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d %v %q", c.method, c.path, a.Status, a.Header, a.Body)
+		}
+	}
+	var described struct {
+		Swagger string         `json:"swagger"`
+		Paths   map[string]any `json:"paths"`
+	}
+	a := r.get("/swagger.json")
+	if err := json.Unmarshal([]byte(a.Body), &described); err != nil || a.Status != 200 || described.Swagger != "2.0" || described.Paths["/score"] == nil {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	// A query is no body, however long the body is that comes with it.
+	a = r.send("GET", `/score?input_data=[1]`, strings.Repeat(" ", 1<<17))
+	if want := r.send("POST", "/score", `{"input_data": [1]}`, "Content-Type", "application/json"); a.Status != 200 || a.Body != want.Body {
+		t.Errorf("by query: %d %s, want %s", a.Status, a.Body, want.Body)
+	}
+}
+
 func TestMLflowTimeLimit(t *testing.T) {
 	r := serveModel(t, savedModel(t, "columns"), limit(time.Second))
 	for path, key := range map[string]string{"/score": "input_data", "/invocations": "dataframe_split"} {
