@@ -388,6 +388,18 @@ def run(data, request_headers):
 	compareRaw(t, original, start(t, script, interpreter(bare), environ("PYTHONPATH="+justFlask(t, originalBin(t)))), withFlask)
 }
 
+// TestWhatTheStandInLacks says what has it.
+func TestWhatTheStandInLacks(t *testing.T) {
+	r := start(t, `
+from azureml.contrib.services.aml_request import rawhttp
+def init(): pass
+@rawhttp
+def run(request): return str(request.accept_mimetypes)
+`, interpreter(barePython(t)))
+	r.score("x").wants(t, 500, `{"message": "`+textScript+`"}`)
+	r.logs(`AttributeError: 'Request' object has no attribute 'accept_mimetypes'; with flask in the environment requests are Flask's$`)
+}
+
 // TestHelperReturnsResponse is a script that does not show that it sees HTTP.
 func TestHelperReturnsResponse(t *testing.T) {
 	r := start(t, `

@@ -89,8 +89,8 @@ class Script(NamedTuple):
     parameter: str  # the first of inputs
     inputs: List[inspect.Parameter]
     wants_headers: bool
-    # The script names Flask, or what stands for it: it may ask for the request
-    # that is being answered, whatever run() is called with.
+    # run() takes the request, or the script names Flask: then it may ask for the
+    # request that is being answered, whatever run() is called with.
     sees_http: bool
     reader: Optional[Callable[..., Any]] = None  # instead of what run() of a script gets
     dumps: Optional[Callable[[Any], bytes]] = None  # instead of output_json
@@ -203,7 +203,7 @@ def is_decorated(run: Callable[..., Any]) -> bool:
     return schema is not None and bool(schema.is_schema_decorated(run))
 
 
-_HTTP_MODULES = ("flask", "werkzeug", "azureml_inference_server_http")
+_HTTP_MODULES = ("flask", "werkzeug")
 
 
 def _names_http(module: ModuleType) -> bool:
