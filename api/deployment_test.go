@@ -268,7 +268,9 @@ func TestDeploymentRefusals(t *testing.T) {
 	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/flow"+version, flow); got.status != 201 {
 		t.Errorf("an MLflow model brings its environment: status %d, %s", got.status, got.body)
 	}
-	alone := change(func(p *arm.DeploymentProperties) { p.Model, p.EnvironmentID, p.CodeConfiguration = "azureml:flow:1", "", nil })
+	alone := change(func(p *arm.DeploymentProperties) {
+		p.Model, p.EnvironmentID, p.CodeConfiguration = "azureml:flow:1", "", nil
+	})
 	if got := w.do("PUT", ws+"/onlineEndpoints/iris/deployments/alone"+version, alone); got.status != 201 {
 		t.Errorf("an MLflow model is served without a script: status %d, %s", got.status, got.body)
 	}
