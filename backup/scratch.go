@@ -96,10 +96,17 @@ func removeLeft(dir string) {
 	}
 	// Under any other name it is what its maker was killed too late to unmark,
 	// and somebody's now.
-	names, err := io.ReadAll(io.LimitReader(f, 1<<10))
-	if err == nil && (len(names) == 0 || slices.Contains(strings.Split(string(names), "\n"), filepath.Base(dir))) {
+	text, err := io.ReadAll(io.LimitReader(f, 1<<10))
+	if err == nil && isMarked(string(text), filepath.Base(dir)) {
 		removeMarked(folder, dir)
 	}
+}
+
+// isMarked reports whether a mark with this text is that of a folder of this
+// name: one of its lines is the name, or its first was not written to its end.
+func isMarked(text, name string) bool {
+	names := strings.Split(text, "\n")
+	return slices.Contains(names, name) || len(names) == 1 && strings.HasPrefix(name, text)
 }
 
 // named notes in the mark what the folder is called while it is under way, beside
